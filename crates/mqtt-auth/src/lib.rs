@@ -1,0 +1,1 @@
+//! Password files, hashes and access control lists: contents in, verdict out.

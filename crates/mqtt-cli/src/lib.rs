@@ -1,0 +1,1 @@
+//! mqtt-pub, mqtt-sub, mqtt-rr and mqtt-passwd.

@@ -1,0 +1,1 @@
+//! Byte streams for MQTT: TCP, TLS, WebSocket, Unix socket.

@@ -1,0 +1,1 @@
+//! The MQTT broker as one deterministic shard machine, without I/O.

@@ -1,0 +1,1 @@
+//! A segmented append-only log behind a small disk trait.
