@@ -1,1 +1,13 @@
-//! Byte streams for MQTT: TCP, TLS, WebSocket, Unix socket.
+//! Byte streams for MQTT: TCP, TLS, WebSocket, Unix socket, PROXY protocol and SOCKS5.
+//!
+//! Everything here ends in a [`Stream`]: bytes in, bytes out. No MQTT packet, no configuration file and no
+//! policy lives here; the caller brings every deadline.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod stream;
+pub mod tcp;
+pub mod unix;
+
+pub use address::PeerAddress;
+pub use stream::{Detached, Stream};
