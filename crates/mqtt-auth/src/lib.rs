@@ -1,1 +1,32 @@
-//! Password files, hashes and access control lists: contents in, verdict out.
+//! Who may come in and what they may touch: password files, their hashes, access control lists and
+//! pre-shared keys in Mosquitto's formats.
+//!
+//! Contents in, verdict out: this crate reads no file, no clock and no random source. The caller
+//! reads files, brings the salt of a new hash, and decides on which thread a slow hash runs.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod acl;
+mod acl_file;
+mod filter;
+mod hash;
+mod password_file;
+mod password_text;
+mod psk_file;
+
+pub use acl::{AclTable, AclVerdict, Action, Denial, Who};
+pub use acl_file::{AclFileError, AclLineError};
+pub use hash::argon2id::{
+    ARGON2ID_HASH_BYTES_MAX, ARGON2ID_HASH_BYTES_MIN, ARGON2ID_LANES_MAX, ARGON2ID_MEMORY_KIB_MAX,
+    ARGON2ID_PASSES_MAX, ARGON2ID_SALT_BYTES_MIN,
+};
+pub use hash::pbkdf2_sha512::{PBKDF2_ITERATIONS_DEFAULT, PBKDF2_ITERATIONS_MAX};
+pub use hash::{HashError, NoMemory, PasswordHash, SALT_BYTES_MAX, Scheme};
+pub use password_file::{PasswordFile, PasswordFileError, Verdict};
+pub use password_text::{
+    Change, Entry, PASSWORD_BYTES_MAX, PasswordText, USERNAME_BYTES_MAX, UsernameError, Warning,
+    WarningKind, check_username,
+};
+pub use psk_file::{PSK_BYTES_MAX, PskFileError, PskTable};
