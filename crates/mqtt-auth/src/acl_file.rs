@@ -5,8 +5,10 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 
+use mqtt_proto::topic::{TopicError, TopicFilter};
+
 use crate::acl::{Access, AclTable, Rule};
-use crate::filter::{self, Filter};
+use crate::filter::Filter;
 use crate::password_text::{BYTE_ORDER_MARK, is_space};
 
 impl AclTable {
@@ -61,8 +63,13 @@ pub enum AclLineError {
     NoFilter,
     /// The word before the filter is no access. A filter with blanks needs an access before it.
     UnknownAccess(Box<str>),
-    /// The filter breaks the rules of MQTT 4.7.1.
-    BadFilter(Box<str>),
+    /// The filter breaks a rule of MQTT 4.7.
+    BadFilter {
+        /// What the line gives as a filter.
+        filter: Box<str>,
+        /// The rule it breaks.
+        error: TopicError,
+    },
 }
 
 enum Line<'a> {
@@ -102,10 +109,9 @@ fn parse_access(text: &str) -> Result<(Access, &str), AclLineError> {
         ("deny", filter) => (Access::DENY, filter),
         _ => return Err(AclLineError::UnknownAccess(word.into())),
     };
-    if filter::is_valid(filter) {
-        Ok((access, filter))
-    } else {
-        Err(AclLineError::BadFilter(filter.into()))
+    match TopicFilter::new(filter) {
+        Ok(_) => Ok((access, filter)),
+        Err(error) => Err(AclLineError::BadFilter { filter: filter.into(), error }),
     }
 }
 
@@ -144,16 +150,14 @@ impl fmt::Display for AclLineError {
                  (required when the filter holds a blank)",
                 shortened(word)
             ),
-            Self::BadFilter(filter) if filter.contains(" #") => write!(
+            Self::BadFilter { filter, .. } if filter.contains(" #") => write!(
                 f,
                 "{:?} is no topic filter; a comment needs a line of its own",
                 shortened(filter)
             ),
-            Self::BadFilter(filter) => write!(
-                f,
-                "{:?} is no topic filter; # stands alone at the end, + alone between slashes",
-                shortened(filter)
-            ),
+            Self::BadFilter { filter, error } => {
+                write!(f, "{:?} is no topic filter: {error}", shortened(filter))
+            }
         }
     }
 }
@@ -186,9 +190,10 @@ mod tests {
             ("pattern ", "no topic filter"),
             ("topic a b", "unknown access \"a\"; write read, write"),
             ("topic Read a", "unknown access \"Read\""),
-            ("topic read a/#/b", "\"a/#/b\" is no topic filter; # stands alone"),
+            ("topic read a/#/b", "\"a/#/b\" is no topic filter: '#' must be the last"),
             ("topic read a # all", "\"a # all\" is no topic filter; a comment needs"),
-            ("pattern a+", "\"a+\" is no topic filter"),
+            ("pattern a+", "\"a+\" is no topic filter: '+' must be alone"),
+            ("topic read a\0b", "\"a\\0b\" is no topic filter: the topic contains U+0000"),
         ] {
             let error = AclTable::parse(&format!("# file\n\n{line}\ntopic a\n")).unwrap_err();
             let text = error.to_string();
