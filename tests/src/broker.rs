@@ -17,6 +17,7 @@ use crate::process::{self, Finished, PATIENCE};
 #[derive(Debug)]
 pub struct Broker {
     program: PathBuf,
+    arguments: Vec<String>,
     child: Option<Child>,
     dir: TempDir,
     port: Port,
@@ -75,8 +76,19 @@ impl Broker {
             .replace("{ws}", &ws_port.number.to_string())
             .replace("{dir}", dir.path().to_str().expect("we chose the name"));
         let listens_ws = text.contains(&ws_port.number.to_string());
-        dir.write("mosquitto.conf", text);
-        Broker { program, child: None, dir, port, ws_port, listens_ws }
+        let config = dir.write("mosquitto.conf", text);
+        let arguments = vec!["-c".to_string(), config];
+        Broker { program, arguments, child: None, dir, port, ws_port, listens_ws }
+    }
+
+    /// The broker under test without a config file, only with these arguments (`{port}` in them
+    /// as in a config).
+    #[track_caller]
+    pub fn with_arguments(arguments: &[&str]) -> Broker {
+        let mut broker = Broker::prepared(place::broker_under_test(), "");
+        let port = broker.port().to_string();
+        broker.arguments = arguments.iter().map(|it| it.replace("{port}", &port)).collect();
+        broker.started()
     }
 
     /// Starts a prepared broker and waits until its ports accept.
@@ -92,7 +104,7 @@ impl Broker {
         assert!(self.child.is_none(), "already running");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(&self.program)
-            .args(["-c", &self.dir.file("mosquitto.conf")])
+            .args(&self.arguments)
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -111,7 +123,7 @@ impl Broker {
     #[track_caller]
     pub fn run_to_end(&self, arguments: &[&str]) -> Finished {
         let mut command = Command::new(&self.program);
-        command.args(["-c", &self.dir.file("mosquitto.conf")]).args(arguments);
+        command.args(&self.arguments).args(arguments);
         command.current_dir(self.dir.path());
         process::run(command, b"")
     }

@@ -1,5 +1,6 @@
 //! The command-line clients: ours or Mosquitto's, run to the end or in the background.
 
+use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -92,6 +93,8 @@ pub fn publish(broker: &Broker, arguments: &[&str]) {
 pub struct Sub {
     running: Running,
     mark: String,
+    /// Lines that came before the first mark: retained messages.
+    early: VecDeque<String>,
 }
 
 impl Sub {
@@ -105,7 +108,7 @@ impl Sub {
         all.extend(["-t", &topic]);
         let running = Running::spawn(tools.client("sub", broker, &all), b"");
         let login = [after(arguments, "-u"), after(arguments, "-P")];
-        let mut sub = Sub { running, mark };
+        let mut sub = Sub { running, mark, early: VecDeque::new() };
         sub.wait_until_subscribed(broker, &topic, login);
         sub
     }
@@ -130,7 +133,10 @@ impl Sub {
             socket.write_all(&probe).expect("the broker keeps the probe's connection");
             match self.running.line(Duration::from_millis(20)) {
                 Some(line) if line.contains(&self.mark) => Some(()),
-                Some(line) => panic!("'{line}' before the mark\n{}", self.running.said()),
+                Some(line) => {
+                    self.early.push_back(line);
+                    None
+                }
                 None => self.running.wait(Duration::ZERO).map(|_| ()),
             }
         });
@@ -140,6 +146,9 @@ impl Sub {
 
     /// The next line that is not a mark.
     pub fn line(&mut self, patience: Duration) -> Option<String> {
+        if let Some(line) = self.early.pop_front() {
+            return Some(line);
+        }
         loop {
             let line = self.running.line(patience)?;
             if !line.contains(&self.mark) {
