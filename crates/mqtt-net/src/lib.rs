@@ -5,9 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod certificate;
+pub mod proxy_header;
+pub mod socks5;
 pub mod stream;
 pub mod tcp;
+pub mod tls;
 pub mod unix;
+pub mod websocket;
 
 pub use address::PeerAddress;
+pub use certificate::PeerCertificate;
 pub use stream::{Detached, Stream};
+pub use tls::{ClientTls, Pem, ServerTls};

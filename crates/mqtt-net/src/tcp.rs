@@ -284,8 +284,8 @@ mod tests {
     async fn the_local_address_is_used() {
         let listener = listen(any_port("127.0.0.1"), &ListenOptions::default()).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut options = ConnectOptions::default();
-        options.local = Some("127.0.0.2".parse().unwrap());
+        let mut options =
+            ConnectOptions { local: Some("127.0.0.2".parse().unwrap()), ..Default::default() };
         let _client = connect("localhost", port, &options).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip().to_string(), "127.0.0.2");
