@@ -50,6 +50,8 @@ impl core::error::Error for ReceiveMaximumExceeded {}
 /// The identifiers that are open between PUBLISH and PUBREL. An empty one owns no heap memory.
 pub struct Receiver {
     ids: Ids,
+    /// How many there are; here and not in [`Ids`], which stays smaller for it.
+    open: u16,
     limit: NonZeroU16,
     /// Exchanges begun and not ended since the last [`Receiver::set_limit`].
     used: u16,
@@ -59,13 +61,13 @@ enum Ids {
     /// In no particular order.
     List(Vec<u16>),
     /// [`BITMAP_WORDS`] words.
-    Bitmap { words: Box<[u64]>, open: usize },
+    Bitmap(Box<[u64]>),
 }
 
 impl Receiver {
     /// Nothing open, and the limit that the standard has when none is announced: 65,535.
     pub const fn new() -> Self {
-        Self { ids: Ids::List(Vec::new()), limit: NonZeroU16::MAX, used: 0 }
+        Self { ids: Ids::List(Vec::new()), open: 0, limit: NonZeroU16::MAX, used: 0 }
     }
 
     /// Sets our Receive Maximum and starts the count against it anew: to be called for each Network
@@ -88,6 +90,7 @@ impl Receiver {
             return Err(ReceiveMaximumExceeded);
         }
         self.used += 1;
+        self.open += 1;
         self.ids.insert(id.get());
         Ok(Received::New)
     }
@@ -101,6 +104,10 @@ impl Receiver {
         let known = self.ids.remove(id.get());
         if known {
             self.used = self.used.saturating_sub(1);
+            self.open -= 1;
+            if usize::from(self.open) < BITMAP_MIN {
+                self.ids.make_list();
+            }
         }
         known
     }
@@ -113,10 +120,7 @@ impl Receiver {
 
     /// Number of open identifiers.
     pub fn open(&self) -> usize {
-        match &self.ids {
-            Ids::List(list) => list.len(),
-            Ids::Bitmap { open, .. } => *open,
-        }
+        usize::from(self.open)
     }
 
     /// Is this identifier open?
@@ -128,7 +132,7 @@ impl Receiver {
     pub fn iter(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
         let (list, words): (&[u16], &[u64]) = match &self.ids {
             Ids::List(list) => (list, &[]),
-            Ids::Bitmap { words, .. } => (&[], words),
+            Ids::Bitmap(words) => (&[], words),
         };
         list.iter().copied().chain(set_bits(words)).filter_map(PacketIdentifier::new)
     }
@@ -136,6 +140,7 @@ impl Receiver {
     /// Opens an identifier that was saved. It does not count against the limit.
     pub fn restore(&mut self, id: PacketIdentifier) {
         if !self.contains(id) {
+            self.open += 1;
             self.ids.insert(id.get());
         }
     }
@@ -143,6 +148,7 @@ impl Receiver {
     /// Forgets all open identifiers; the limit stays.
     pub fn clear(&mut self) {
         self.ids = Ids::List(Vec::new());
+        self.open = 0;
         self.used = 0;
     }
 }
@@ -167,7 +173,7 @@ impl Ids {
     fn contains(&self, id: u16) -> bool {
         match self {
             Self::List(list) => list.contains(&id),
-            Self::Bitmap { words, .. } => words[word_of(id)] & bit_of(id) != 0,
+            Self::Bitmap(words) => words[word_of(id)] & bit_of(id) != 0,
         }
     }
 
@@ -180,16 +186,13 @@ impl Ids {
                 for id in list.iter().copied().chain([id]) {
                     words[word_of(id)] |= bit_of(id);
                 }
-                let open = list.len() + 1;
-                *self = Self::Bitmap { words, open };
+                *self = Self::Bitmap(words);
             }
-            Self::Bitmap { words, open } => {
-                words[word_of(id)] |= bit_of(id);
-                *open += 1;
-            }
+            Self::Bitmap(words) => words[word_of(id)] |= bit_of(id),
         }
     }
 
+    /// Takes an identifier out; false when it was not contained.
     fn remove(&mut self, id: u16) -> bool {
         match self {
             Self::List(list) => {
@@ -201,18 +204,20 @@ impl Ids {
                     *list = Vec::new();
                 }
             }
-            Self::Bitmap { words, open } => {
+            Self::Bitmap(words) => {
                 if words[word_of(id)] & bit_of(id) == 0 {
                     return false;
                 }
                 words[word_of(id)] &= !bit_of(id);
-                *open -= 1;
-                if *open < BITMAP_MIN {
-                    *self = Self::List(set_bits(words).collect());
-                }
             }
         }
         true
+    }
+
+    fn make_list(&mut self) {
+        if let Self::Bitmap(words) = self {
+            *self = Self::List(set_bits(words).collect());
+        }
     }
 }
 
@@ -301,7 +306,7 @@ mod tests {
         let all = 1..=u16::MAX;
         for number in all.clone() {
             assert_eq!(receiver.publish(id(number)), Ok(Received::New));
-            let many = matches!(receiver.ids, Ids::Bitmap { .. });
+            let many = matches!(receiver.ids, Ids::Bitmap(_));
             assert_eq!(many, usize::from(number) > LIST_MAX);
         }
         assert!(receiver.iter().map(PacketIdentifier::get).eq(all.clone()));
