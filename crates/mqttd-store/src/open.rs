@@ -1,0 +1,385 @@
+//! Opening: reads the segments in order, decides what damage means, and rebuilds the index.
+//! The rules are in `docs/store-format.md`, section Recovery. Opening writes nothing but the lock.
+
+use std::collections::HashMap;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::StoreError;
+use crate::frame::{Frame, Kind};
+use crate::index::{Index, MAX_OFFSET, Place, Segment};
+use crate::report::{Hole, HoleKind, OpenReport, TornTail};
+use crate::scan::{self, Damaged, Extent, Found};
+use crate::segment::{HEADER_BYTES, Header, HeaderError, SegmentId};
+
+/// Consecutive segment numbers that may be missing before the directory is taken for a mixture.
+const MAX_MISSING_SEGMENTS: u64 = 1 << 16;
+
+/// What was found in a directory.
+pub(crate) struct Recovered {
+    pub(crate) index: Index,
+    /// Orders of the live records whose frame carries one.
+    pub(crate) orders: HashMap<u64, u64>,
+    pub(crate) report: OpenReport,
+    /// Files that no longer count.
+    pub(crate) leftovers: Vec<String>,
+    /// Files of dead segments kept for reuse.
+    pub(crate) free: Vec<String>,
+    pub(crate) has_reserve: bool,
+}
+
+/// A segment file and what its header says.
+struct SegmentFile {
+    id: SegmentId,
+    header: Option<Header>,
+}
+
+/// Reads everything. `progress` gets the bytes read and the bytes there are.
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Recovered, StoreError> {
+    let mut files = Files::list(disk)?;
+    let mut sizes = Vec::with_capacity(files.segments.len());
+    for file in &files.segments {
+        let open = disk.open(&file.id.file_name()).map_err(StoreError::io("opening"))?;
+        sizes.push(open.size().map_err(StoreError::io("reading a length"))?);
+    }
+    let total = sizes.iter().sum();
+    let mut recovery = Recovery::new(&files.segments)?;
+    let (mut done, mut buf) = (0, Vec::new());
+    for (at, file) in files.segments.iter().enumerate() {
+        let open = disk.open(&file.id.file_name()).map_err(StoreError::io("opening"))?;
+        let next = files.segments.get(at + 1).filter(|next| next.id.number == file.id.number + 1);
+        let limit = next.and_then(|next| next.header).map(|header| header.previous_end);
+        let wanted = limit.map_or(sizes[at], |limit| limit.min(sizes[at])).min(MAX_OFFSET);
+        buf.resize(wanted as usize, 0);
+        let read = open.read_at(0, &mut buf).map_err(StoreError::io("reading"))?;
+        buf.truncate(read);
+        recovery.segment(file, limit, &buf);
+        done += sizes[at];
+        progress(done, total);
+    }
+    recovery.finish();
+    let head = recovery.head;
+    files.leftovers.extend(
+        files.segments.iter().filter(|file| file.id.number < head).map(|file| file.id.file_name()),
+    );
+    Ok(Recovered {
+        index: recovery.index,
+        orders: recovery.orders,
+        report: recovery.report,
+        leftovers: files.leftovers,
+        free: files.free,
+        has_reserve: files.has_reserve,
+    })
+}
+
+struct Files {
+    segments: Vec<SegmentFile>,
+    leftovers: Vec<String>,
+    free: Vec<String>,
+    has_reserve: bool,
+}
+
+impl Files {
+    fn list<D: Disk>(disk: &D) -> Result<Files, StoreError> {
+        let mut files =
+            Files { segments: vec![], leftovers: vec![], free: vec![], has_reserve: false };
+        for name in disk.list().map_err(StoreError::io("listing the directory"))? {
+            if let Some(id) = SegmentId::from_file_name(&name) {
+                match read_header(disk, &name)? {
+                    Ok(header) if header.id != id => files.leftovers.push(name),
+                    header => files.segments.push(SegmentFile { id, header: header.ok() }),
+                }
+            } else if name.starts_with("free-") {
+                files.free.push(name);
+            } else if name == crate::reserve::NAME {
+                files.has_reserve = true;
+            }
+        }
+        files.segments.sort_by_key(|file| file.id);
+        let heads = files.segments.iter().filter_map(|file| file.header).map(|header| header.head);
+        let head = heads.max().unwrap_or(0);
+        let count = files.segments.partition_point(|file| file.id.number < head);
+        let old = files.segments.drain(..count);
+        files.leftovers.extend(old.map(|file| file.id.file_name()));
+        for pair in files.segments.windows(2) {
+            let missing = pair[1].id.number - pair[0].id.number;
+            let same_store = pair[1].id.salt == pair[0].id.salt;
+            if !same_store || missing == 0 || missing > MAX_MISSING_SEGMENTS {
+                return Err(StoreError::Mixed { file: pair[1].id.file_name() });
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn read_header<D: Disk>(disk: &D, name: &str) -> Result<Result<Header, HeaderError>, StoreError> {
+    let file = disk.open(name).map_err(StoreError::io("opening"))?;
+    let mut bytes = [0; HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes).map_err(StoreError::io("reading"))?;
+    match Header::decode(&bytes[..read]) {
+        Err(HeaderError::Newer(version)) => {
+            Err(StoreError::NewerFormat { file: name.to_owned(), version })
+        }
+        header => Ok(header),
+    }
+}
+
+/// A damaged stretch whose meaning depends on the next batch.
+struct Undecided {
+    number: u64,
+    file: String,
+    batch: Option<(u64, u32, u64)>,
+    offset: u64,
+    end: u64,
+    changes: Vec<Change>,
+    holes: Vec<(u64, u64)>,
+}
+
+enum Change {
+    Put { id: u64, place: Place, bytes: usize, order: Option<u64> },
+    Kill(u64),
+}
+
+struct Recovery {
+    index: Index,
+    orders: HashMap<u64, u64>,
+    report: OpenReport,
+    /// The lowest segment that counts.
+    head: u64,
+    /// Sequence number of the last batch; `None` before the first.
+    last: Option<u64>,
+    /// First sequence number according to the first segment's header.
+    first: Option<u64>,
+    undecided: Vec<Undecided>,
+    /// A segment whose header and first batch do not verify.
+    headless: Option<(u64, TornTail)>,
+}
+
+impl Recovery {
+    fn new(files: &[SegmentFile]) -> Result<Recovery, StoreError> {
+        let mut index = Index::default();
+        for file in files {
+            let mut number = index.segments.back().map_or(file.id.number, |s| s.id.number + 1);
+            while number <= file.id.number {
+                let (id, present) = (SegmentId { number, ..file.id }, number == file.id.number);
+                index.segments.push_back(Segment { id, end: 0, live: 0, present });
+                number += 1;
+            }
+        }
+        Ok(Recovery {
+            index,
+            orders: HashMap::new(),
+            report: OpenReport::default(),
+            head: files.iter().filter_map(|file| file.header).map(|h| h.head).max().unwrap_or(0),
+            last: None,
+            first: files.first().and_then(|file| file.header).map(|header| header.first_seq),
+            undecided: Vec::new(),
+            headless: None,
+        })
+    }
+
+    fn segment(&mut self, file: &SegmentFile, limit: Option<u64>, buf: &[u8]) {
+        if limit == Some(0) {
+            return; // Begun in vain: its successor says that it holds nothing.
+        }
+        let number = file.id.number;
+        let name = file.id.file_name();
+        let reused = file.header.is_none_or(|header| header.reused);
+        let extent = Extent { seed: file.id.seed(), exact: limit.is_some(), reused };
+        let (mut whole_end, mut batches) = (HEADER_BYTES as u64, 0u64);
+        let end = scan::scan(buf, extent, |found| match found {
+            Found::Batch { head, frames } => {
+                let offset = frames.first().map_or(0, |(offset, _)| *offset);
+                self.batch(number, &name, offset, head.seq, frames);
+                self.head = self.head.max(head.head);
+                whole_end = frames.last().map_or(whole_end, |(at, f)| at + f.len() as u64);
+                batches += 1;
+            }
+            Found::Damaged(damaged) => self.undecided.push(undecided(number, &name, damaged)),
+        });
+        if let Some(limit) = limit.filter(|limit| end < *limit) {
+            self.report.holes.push(Hole {
+                file: name.clone(),
+                offset: end,
+                bytes: limit - end,
+                kind: HoleKind::Batches { kept: 0 },
+            });
+        }
+        if file.header.is_none() && batches == 0 && limit.is_none() {
+            let bytes = buf.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+            self.headless = Some((number, TornTail { file: name.clone(), offset: 0, bytes }));
+        }
+        if file.header.is_none() && (batches > 0 || limit.is_some()) {
+            let (offset, bytes) = (0, HEADER_BYTES as u64);
+            self.report.holes.push(Hole { file: name, offset, bytes, kind: HoleKind::Header });
+        }
+        self.report.bytes += buf.len() as u64;
+        if let Some(segment) = self.index.segment_mut(number) {
+            segment.end = limit.unwrap_or(end.max(HEADER_BYTES as u64));
+        }
+    }
+
+    fn batch(
+        &mut self,
+        number: u64,
+        file: &str,
+        offset: u64,
+        seq: u64,
+        frames: &[(u64, Frame<'_>)],
+    ) {
+        self.decide(Some(seq));
+        let expected = self.last.map(|last| last + 1).or(self.first);
+        if let Some(first) = expected.filter(|first| *first < seq) {
+            let kind = HoleKind::Missing { first, last: seq - 1 };
+            let known = self.report.holes.last().is_some_and(|hole| hole.file == file);
+            // A hole in this very place already says it.
+            if !known {
+                self.report.holes.push(Hole { file: file.to_owned(), offset, bytes: 0, kind });
+            }
+        }
+        if self.last.is_some_and(|last| seq <= last) {
+            return;
+        }
+        self.last = Some(seq);
+        self.report.batches += 1;
+        for (offset, frame) in frames {
+            changes(number, *offset, frame, |change| {
+                apply(&mut self.index, &mut self.orders, change)
+            });
+        }
+    }
+
+    /// Decides about the damaged stretches read so far, given the next batch or the end of the log.
+    fn decide(&mut self, next: Option<u64>) {
+        for stretch in std::mem::take(&mut self.undecided) {
+            let own = match (stretch.batch, self.last) {
+                (Some((seq, ..)), _) => seq,
+                (None, last) => last.map_or(self.first.unwrap_or(1), |last| last + 1),
+            };
+            if next.is_some_and(|next| own < next) {
+                self.keep(stretch, own);
+            } else if self.report.torn.is_none() && next.is_none() {
+                let Undecided { file, offset, end, number, .. } = stretch;
+                if let Some(segment) = self.index.segment_mut(number) {
+                    segment.end = offset;
+                }
+                self.report.torn = Some(TornTail { file, offset, bytes: end - offset });
+            }
+        }
+    }
+
+    fn keep(&mut self, stretch: Undecided, own: u64) {
+        let kept = stretch.changes.len() as u32;
+        for (offset, bytes) in stretch.holes {
+            let kind = match stretch.batch {
+                Some((batch, of, found)) => {
+                    HoleKind::Frames { batch, lost: of.saturating_sub(found as u32), of }
+                }
+                None => HoleKind::Batches { kept },
+            };
+            self.report.holes.push(Hole { file: stretch.file.clone(), offset, bytes, kind });
+        }
+        for change in stretch.changes {
+            apply(&mut self.index, &mut self.orders, change);
+        }
+        self.last = Some(self.last.map_or(own, |last| last.max(own)));
+        self.report.batches += 1;
+    }
+
+    fn finish(&mut self) {
+        self.decide(None);
+        self.cut_headless();
+        let lowest = self.index.head();
+        if lowest < self.head {
+            let head = self.head;
+            let index = &self.index;
+            let gone = index.iter().filter(|(_, place)| index.segment_of(*place) < head);
+            let gone: Vec<u64> = gone.map(|(id, _)| id).collect();
+            for id in gone {
+                self.index.remove(id);
+                self.orders.remove(&id);
+            }
+            while self.index.segments.front().is_some_and(|s| s.id.number < head) {
+                self.index.segments.pop_front();
+            }
+        }
+        if self.head > 0 {
+            self.missing_segments(lowest);
+        }
+        self.report.segments = self.index.segments.iter().filter(|s| s.present).count() as u64;
+        self.report.records = self.index.len() as u64;
+        self.report.lsn = self.last.unwrap_or(self.first.map_or(0, |first| first - 1));
+    }
+
+    /// The last segment's first write was cut: it holds nothing, and its successor will say so.
+    fn cut_headless(&mut self) {
+        let Some((number, torn)) = self.headless.take() else { return };
+        let Some(last) = self.index.segments.back_mut().filter(|s| s.id.number == number) else {
+            return;
+        };
+        last.end = 0;
+        if torn.bytes > 0 && self.report.torn.as_ref().is_none_or(|t| t.file == torn.file) {
+            self.report.torn = Some(torn);
+        }
+    }
+
+    /// A missing first segment shows only here; others show as missing batches.
+    fn missing_segments(&mut self, lowest: u64) {
+        let Some(salt) = self.index.segments.front().map(|segment| segment.id.salt) else { return };
+        for number in (self.head..lowest).take(1) {
+            let file = SegmentId { number, salt }.file_name();
+            self.report.holes.push(Hole { file, offset: 0, bytes: 0, kind: HoleKind::Segment });
+        }
+    }
+}
+
+fn undecided(number: u64, file: &str, damaged: Damaged<'_>) -> Undecided {
+    let mut found = Vec::new();
+    for (offset, frame) in &damaged.frames {
+        changes(number, *offset, frame, |change| found.push(change));
+    }
+    let intact = damaged.frames.len() as u64;
+    Undecided {
+        number,
+        file: file.to_owned(),
+        batch: damaged.head.map(|head| (head.seq, head.count, intact)),
+        offset: damaged.offset,
+        end: damaged.end,
+        changes: found,
+        holes: damaged.holes,
+    }
+}
+
+fn changes(number: u64, offset: u64, frame: &Frame<'_>, mut sink: impl FnMut(Change)) {
+    match frame.kind {
+        Kind::Put | Kind::PutAt => {
+            let order = frame.order();
+            let place = Place::new(number, offset, frame.len(), order.is_some());
+            sink(Change::Put { id: frame.id, place, bytes: frame.len(), order });
+        }
+        Kind::Kill => frame.killed().for_each(|id| sink(Change::Kill(id))),
+        Kind::Batch => {}
+    }
+}
+
+fn apply(index: &mut Index, orders: &mut HashMap<u64, u64>, change: Change) {
+    let id = match change {
+        Change::Put { id, place, bytes, order } => {
+            index.set(id, place, bytes);
+            if let Some(order) = order {
+                orders.insert(id, order);
+                return;
+            }
+            id
+        }
+        Change::Kill(id) => {
+            index.remove(id);
+            id
+        }
+    };
+    if !orders.is_empty() {
+        orders.remove(&id);
+    }
+}
