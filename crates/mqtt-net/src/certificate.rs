@@ -1,4 +1,5 @@
-//! What a certificate says about its owner: names, dates, fingerprint. Trust is decided elsewhere, by rustls.
+//! What a certificate says about its owner: names, dates, fingerprint. Trust is decided elsewhere,
+//! by rustls.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,7 +49,8 @@ impl PeerCertificate {
         }
     }
 
-    /// The fingerprint as hexadecimal digits with colons, as `openssl x509 -fingerprint -sha256` shows it.
+    /// The fingerprint as hexadecimal digits with colons, as `openssl x509 -fingerprint -sha256`
+    /// shows it.
     pub fn fingerprint_text(&self) -> String {
         let digits: Vec<String> =
             self.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -1,7 +1,7 @@
 //! Byte streams for MQTT: TCP, TLS, WebSocket, Unix socket, PROXY protocol and SOCKS5.
 //!
-//! Everything here ends in a [`Stream`]: bytes in, bytes out. No MQTT packet, no configuration file and no
-//! policy lives here; the caller brings every deadline.
+//! Everything here ends in a [`Stream`]: bytes in, bytes out. No MQTT packet, no configuration file
+//! and no policy lives here; the caller brings every deadline.
 #![forbid(unsafe_code)]
 
 pub mod address;

@@ -1,6 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: the line or block in which a proxy names the client it speaks for.
+//! The PROXY protocol, versions 1 and 2: the line or block in which a proxy names the client it
+//! speaks for.
 //!
-//! [`parse`] is pure and never wants a byte more than the header has; [`read`] feeds it from a stream.
+//! [`parse`] is pure and never wants a byte more than the header has; [`read`] feeds it from a
+//! stream.
 
 use std::fmt;
 use std::io;
@@ -11,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The longest header of version 1, with its line end.
 pub const MAX_V1: usize = 107;
 
-/// The longest header of version 2 that is taken: addresses (at most 216 bytes) and a client certificate's names.
+/// The longest header of version 2 that is taken: addresses (at most 216 bytes) and a client
+/// certificate's names.
 pub const MAX_V2: usize = 2048;
 
 /// The version that the listener expects; another one is refused.
@@ -26,7 +29,8 @@ pub enum Version {
 /// What a header says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxyHeader {
-    /// The client's address; `None` when the proxy speaks for itself (health checks) or does not know.
+    /// The client's address; `None` when the proxy speaks for itself (health checks) or does not
+    /// know.
     pub source: Option<SocketAddr>,
     /// The address the client connected to.
     pub destination: Option<SocketAddr>,

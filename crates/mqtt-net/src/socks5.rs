@@ -1,4 +1,5 @@
-//! Connecting through a SOCKS5 proxy (RFC 1928), with user and password where it wants them (RFC 1929).
+//! Connecting through a SOCKS5 proxy (RFC 1928), with user and password where it wants them (RFC
+//! 1929).
 //!
 //! The host name is sent to the proxy, which looks it up (`socks5h`).
 
@@ -28,7 +29,8 @@ impl fmt::Debug for Login<'_> {
     }
 }
 
-/// Asks the proxy at the other end of `stream` for a connection to `host`:`port`; the deadline is the caller's.
+/// Asks the proxy at the other end of `stream` for a connection to `host`:`port`; the deadline is
+/// the caller's.
 ///
 /// # Errors
 /// See [`Socks5Error`]; the stream is closed then.
@@ -209,7 +211,8 @@ mod tests {
     use super::*;
     use tokio::net::UnixStream;
 
-    /// A proxy that checks what it is told, step by step, and answers from a script; then echoes a word.
+    /// A proxy that checks what it is told, step by step, and answers from a script; then echoes a
+    /// word.
     async fn play(
         host: &str,
         login: Option<Login<'_>>,

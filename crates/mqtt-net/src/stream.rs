@@ -1,12 +1,15 @@
-//! [`Stream`]: one byte stream, whatever carries it, and [`Detached`]: the same stream between two runtimes.
+//! [`Stream`]: one byte stream, whatever carries it, and [`Detached`]: the same stream between two
+//! runtimes.
 //!
-//! A plain connection is a socket and nothing else: no buffer, no task. What TLS and WebSocket must remember
-//! is boxed, so that an idle plain connection does not pay for it.
+//! A plain connection is a socket and nothing else: no buffer, no task. What TLS and WebSocket must
+//! remember is boxed, so that an idle plain connection does not pay for it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -17,22 +20,25 @@ use crate::websocket::WebSocket;
 
 /// A connected byte stream.
 ///
-/// Written bytes may wait inside TLS and WebSocket: after the last `poll_write` of a turn call `poll_flush` until it is
-/// ready. It costs nothing on a plain socket. Bytes that were offered to `poll_write` and taken in part must follow in
-/// later calls, as on any stream: a WebSocket frame has announced them.
+/// Written bytes may wait inside TLS and WebSocket: after the last `poll_write` of a turn call
+/// `poll_flush` until it is ready. It costs nothing on a plain socket. Bytes that were offered to
+/// `poll_write` and taken in part must follow in later calls, as on any stream: a WebSocket frame
+/// has announced them.
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// TLS over another stream; made by [`ServerTls`](crate::ServerTls) and [`ClientTls`](crate::ClientTls).
+    /// TLS over another stream; made by [`ServerTls`](crate::ServerTls) and
+    /// [`ClientTls`](crate::ClientTls).
     Tls(Box<TlsStream>),
     /// WebSocket over another stream; made by [`websocket`](crate::websocket).
     WebSocket(Box<WebSocket>),
 }
 
-/// A stream that belongs to no runtime: send it to another thread and [`attach`](Detached::attach) it there.
+/// A stream that belongs to no runtime: send it to another thread and [`attach`](Detached::attach)
+/// it there.
 ///
 /// Bytes that were read or written before stay in order; nothing is lost or repeated.
 #[derive(Debug)]
@@ -47,8 +53,8 @@ enum Away {
     WebSocket(Box<WebSocket>),
 }
 
-/// Where the stream below TLS or WebSocket sits: on a runtime, or between two. Only the socket changes place,
-/// so the state above it (keys, half a record, half a frame) moves along untouched.
+/// Where the stream below TLS or WebSocket sits: on a runtime, or between two. Only the socket
+/// changes place, so the state above it (keys, half a record, half a frame) moves along untouched.
 #[derive(Debug)]
 pub(crate) enum Seat {
     Here(Stream),
@@ -94,8 +100,8 @@ impl Stream {
         }
     }
 
-    /// Sends small writes at once instead of waiting for more (Nagle's algorithm off). Without effect on
-    /// a Unix socket.
+    /// Sends small writes at once instead of waiting for more (Nagle's algorithm off). Without
+    /// effect on a Unix socket.
     ///
     /// # Errors
     /// The system refuses, usually because the connection is gone.
@@ -105,6 +111,26 @@ impl Stream {
             Stream::Unix(_) => Ok(()),
             Stream::Tls(tls) => tls.below()?.set_nodelay(on),
             Stream::WebSocket(socket) => socket.below()?.set_nodelay(on),
+        }
+    }
+
+    /// Lets the system ask a silent other side whether it still lives: first after `idle`, then
+    /// every `interval`, at most `probes` times. Without effect on a Unix socket.
+    ///
+    /// # Errors
+    /// The system refuses, usually because the connection is gone.
+    pub fn set_keepalive(&self, idle: Duration, interval: Duration, probes: u32) -> io::Result<()> {
+        match self {
+            Stream::Tcp(socket) => {
+                let times = TcpKeepalive::new()
+                    .with_time(idle)
+                    .with_interval(interval)
+                    .with_retries(probes);
+                SockRef::from(socket).set_tcp_keepalive(&times)
+            }
+            Stream::Unix(_) => Ok(()),
+            Stream::Tls(tls) => tls.below()?.set_keepalive(idle, interval, probes),
+            Stream::WebSocket(socket) => socket.below()?.set_keepalive(idle, interval, probes),
         }
     }
 

@@ -1,7 +1,7 @@
 //! TCP: listening sockets with their options, and connecting to every address a name has.
 //!
-//! Deadlines over the whole of a connect belong to the caller; only the time one address may take is bounded here,
-//! so that a dead first address does not eat the time of a living second one.
+//! Deadlines over the whole of a connect belong to the caller; only the time one address may take
+//! is bounded here, so that a dead first address does not eat the time of a living second one.
 
 use std::fmt;
 use std::io;
@@ -13,11 +13,13 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::stream::Stream;
 
-/// How many connections the system keeps waiting for `accept`, unless [`ListenOptions::backlog`] says otherwise.
-/// A reconnect storm after a power cut brings hundreds at once; the system cuts the number at `net.core.somaxconn`.
+/// How many connections the system keeps waiting for `accept`, unless [`ListenOptions::backlog`]
+/// says otherwise. A reconnect storm after a power cut brings hundreds at once; the system cuts the
+/// number at `net.core.somaxconn`.
 pub const DEFAULT_BACKLOG: u32 = 1024;
 
-/// How long one address may take to answer before the next is tried, unless [`ConnectOptions::attempt`] says otherwise.
+/// How long one address may take to answer before the next is tried, unless
+/// [`ConnectOptions::attempt`] says otherwise.
 pub const DEFAULT_ATTEMPT: Duration = Duration::from_secs(10);
 
 /// Options of a listening socket.
@@ -25,9 +27,11 @@ pub const DEFAULT_ATTEMPT: Duration = Duration::from_secs(10);
 pub struct ListenOptions {
     /// Connections waiting for `accept`, [`DEFAULT_BACKLOG`] by default.
     pub backlog: u32,
-    /// Several sockets may listen on this address and the system shares the connections out (`SO_REUSEPORT`).
+    /// Several sockets may listen on this address and the system shares the connections out
+    /// (`SO_REUSEPORT`).
     pub reuse_port: bool,
-    /// An IPv6 socket takes IPv6 only, so that an IPv4 socket may have the same port. On by default.
+    /// An IPv6 socket takes IPv6 only, so that an IPv4 socket may have the same port. On by
+    /// default.
     pub v6_only: bool,
 }
 
@@ -74,10 +78,12 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpLis
     TcpListener::from_std(socket.into())
 }
 
-/// The addresses of a network interface (`bind_interface eth0`) with `port`, for use with [`listen`].
+/// The addresses of a network interface (`bind_interface eth0`) with `port`, for use with
+/// [`listen`].
 ///
 /// # Errors
-/// [`io::ErrorKind::NotFound`] when there is no such interface or it has no address; what the system says otherwise.
+/// [`io::ErrorKind::NotFound`] when there is no such interface or it has no address; what the
+/// system says otherwise.
 pub fn interface_addresses(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for interface in if_addrs::get_if_addrs()? {
@@ -101,9 +107,9 @@ pub fn interface_addresses(name: &str, port: u16) -> io::Result<Vec<SocketAddr>>
     Ok(addresses)
 }
 
-/// Connects to `host` (a name or an address; IPv6 with or without brackets), trying its addresses in the
-/// resolver's order until one answers. `localhost` means `::1` and `127.0.0.1` even where the
-/// resolver knows only one of them.
+/// Connects to `host` (a name or an address; IPv6 with or without brackets), trying its addresses
+/// in the resolver's order until one answers. `localhost` means `::1` and `127.0.0.1` even where
+/// the resolver knows only one of them.
 ///
 /// # Errors
 /// See [`ConnectError`]; it carries what happened at each address.

@@ -9,12 +9,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::stream::Stream;
 
-/// Listens on `path`. A socket file that nobody listens on any more is removed first; with `mode` the file gets
-/// these permissions (for example `0o660`), otherwise the process's umask decides.
+/// Listens on `path`. A socket file that nobody listens on any more is removed first; with `mode`
+/// the file gets these permissions (for example `0o660`), otherwise the process's umask decides.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] when another process listens there, [`io::ErrorKind::AlreadyExists`] when the path is
-/// something else than a socket; what the system says otherwise.
+/// [`io::ErrorKind::AddrInUse`] when another process listens there,
+/// [`io::ErrorKind::AlreadyExists`] when the path is something else than a socket; what the system
+/// says otherwise.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;

@@ -22,7 +22,8 @@ use crate::stream::{Seat, Stream};
 /// Which CAs to trust.
 #[derive(Debug, Clone, Copy)]
 pub enum Roots<'a> {
-    /// Those in these files. A server that shows a certificate standing here itself is trusted too, as with OpenSSL.
+    /// Those in these files. A server that shows a certificate standing here itself is trusted too,
+    /// as with OpenSSL.
     Files(&'a [Pem<'a>]),
     /// Those of the operating system.
     System,
@@ -34,7 +35,8 @@ pub enum Verification {
     /// The chain and the name.
     #[default]
     Full,
-    /// The chain only: any server with a certificate of the CA will do. This is Mosquitto's `--insecure`.
+    /// The chain only: any server with a certificate of the CA will do. This is Mosquitto's
+    /// `--insecure`.
     InsecureAnyName,
     /// Nothing: anybody in between can read and change everything. For tests.
     InsecureNothing,
@@ -97,8 +99,8 @@ impl ClientTls {
         Ok(ClientTls { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Does the handshake on a fresh connection with the server called `server_name` (a host name or an IP address, IPv6 with
-    /// or without brackets); the deadline is the caller's.
+    /// Does the handshake on a fresh connection with the server called `server_name` (a host name
+    /// or an IP address, IPv6 with or without brackets); the deadline is the caller's.
     ///
     /// # Errors
     /// [`TlsError::ServerName`] and [`TlsError::Handshake`].
@@ -129,8 +131,9 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-/// webpki's checks, and two things that people's home-made certificates need and OpenSSL allows: a server certificate
-/// that is itself given as the CA, and a name that stands only in the common name.
+/// webpki's checks, and two things that people's home-made certificates need and OpenSSL allows: a
+/// server certificate that is itself given as the CA, and a name that stands only in the common
+/// name.
 #[derive(Debug)]
 struct Verifier {
     roots: RootCertStore,
@@ -211,7 +214,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The name must stand in subjectAltName; the common name counts only where that is missing altogether.
+/// The name must stand in subjectAltName; the common name counts only where that is missing
+/// altogether.
 fn check_name(
     certificate: &CertificateDer<'_>,
     parsed: &ParsedCertificate<'_>,

@@ -44,8 +44,8 @@ impl MinimumVersion {
 
 /// TLS over another stream.
 ///
-/// A connection that the other side cuts without TLS's goodbye reads as ended, like a plain one: MQTT frames its own
-/// packets, so nothing can be cut off unseen.
+/// A connection that the other side cuts without TLS's goodbye reads as ended, like a plain one:
+/// MQTT frames its own packets, so nothing can be cut off unseen.
 #[derive(Debug)]
 pub struct TlsStream(tokio_rustls::TlsStream<Seat>);
 

@@ -38,8 +38,8 @@ pub struct ServerTlsOptions<'a> {
     pub client_ca: &'a [Pem<'a>],
     /// Whether clients are asked for a certificate.
     pub client_certificates: ClientCertificates,
-    /// Revocation lists of the CAs, checked for the client's own certificate. With any list given, a client whose CA
-    /// has none, or an expired one, is refused.
+    /// Revocation lists of the CAs, checked for the client's own certificate. With any list given,
+    /// a client whose CA has none, or an expired one, is refused.
     pub revocations: &'a [Pem<'a>],
     /// The lowest version to speak.
     pub minimum: MinimumVersion,
@@ -47,7 +47,8 @@ pub struct ServerTlsOptions<'a> {
     pub alpn: &'a [&'a [u8]],
 }
 
-/// The server's side of TLS, ready for connections. Cloning is cheap; a reload makes a new one and swaps.
+/// The server's side of TLS, ready for connections. Cloning is cheap; a reload makes a new one and
+/// swaps.
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
@@ -103,8 +104,8 @@ impl std::fmt::Debug for ServerTls {
 
 /// A chain with its key, checked to belong together.
 ///
-/// rustls would check too, but refuses certificates of X.509 version 1, which OpenSSL's recipe for Mosquitto makes and
-/// clients with OpenSSL accept.
+/// rustls would check too, but refuses certificates of X.509 version 1, which OpenSSL's recipe for
+/// Mosquitto makes and clients with OpenSSL accept.
 pub(super) fn certified_key(
     certificate: Pem<'_>,
     key: Pem<'_>,

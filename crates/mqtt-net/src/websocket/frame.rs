@@ -1,7 +1,7 @@
 //! The WebSocket frame layer (RFC 6455 section 5), without a socket.
 //!
-//! [`FrameReader`] turns raw bytes into payload bytes inside the buffer they arrived in, so that a connection owns no
-//! read buffer and nothing is allocated for a length that a stranger claims.
+//! [`FrameReader`] turns raw bytes into payload bytes inside the buffer they arrived in, so that a
+//! connection owns no read buffer and nothing is allocated for a length that a stranger claims.
 
 use std::fmt;
 
@@ -132,7 +132,8 @@ impl Eq for ControlPayload {}
 pub(super) struct Decoded {
     /// Payload bytes; they stand at the front of the buffer.
     pub(super) payload: usize,
-    /// The last ping or the close, whichever came last; a newer ping replaces an older one (RFC 6455 section 5.5.3).
+    /// The last ping or the close, whichever came last; a newer ping replaces an older one (RFC
+    /// 6455 section 5.5.3).
     pub(super) control: Option<Control>,
     /// What was wrong right after the payload; nothing behind it was looked at.
     pub(super) error: Option<FrameError>,
@@ -231,7 +232,8 @@ impl FrameReader {
             self.header[have] = bytes[taken];
             self.header_len += 1;
             taken += 1;
-            // What is wrong with the first two bytes is wrong at once, whether or not the rest arrives.
+            // What is wrong with the first two bytes is wrong at once, whether or not the rest
+            // arrives.
             if self.header_len == 2 {
                 self.check_kind()?;
             }

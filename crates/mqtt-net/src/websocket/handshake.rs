@@ -1,7 +1,8 @@
-//! The opening handshake of WebSocket (RFC 6455 section 4) for both sides, with the subprotocol `mqtt`.
+//! The opening handshake of WebSocket (RFC 6455 section 4) for both sides, with the subprotocol
+//! `mqtt`.
 //!
-//! What a stranger may send before the upgrade is bounded by [`MAX_HANDSHAKE`]; the deadline is the caller's.
-//! `X-Forwarded-For` is not looked at: anybody can write it.
+//! What a stranger may send before the upgrade is bounded by [`MAX_HANDSHAKE`]; the deadline is the
+//! caller's. `X-Forwarded-For` is not looked at: anybody can write it.
 
 use std::fmt;
 use std::io;
@@ -16,13 +17,15 @@ use super::WebSocket;
 use super::frame::Role;
 use crate::stream::Stream;
 
-/// The most bytes of a handshake, both ways. Browsers send about 600; cookies may add some thousand.
+/// The most bytes of a handshake, both ways. Browsers send about 600; cookies may add some
+/// thousand.
 pub const MAX_HANDSHAKE: usize = 8 * 1024;
 
 /// The most header lines of a handshake. Browsers send about 15.
 pub const MAX_HEADERS: usize = 64;
 
-/// The subprotocols we answer: that of the standard (MQTT-6.0.0-3) and the one older clients ask for.
+/// The subprotocols we answer: that of the standard (MQTT-6.0.0-3) and the one older clients ask
+/// for.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// What every WebSocket key is hashed with (RFC 6455 section 1.3).
@@ -34,8 +37,9 @@ const READ_STEP: usize = 1024;
 /// What a server asks of its WebSocket clients.
 #[derive(Debug, Clone, Copy)]
 pub struct AcceptOptions<'a> {
-    /// The `Origin` headers that are let in, compared without regard to case; empty lets all in. A request without the header
-    /// is refused when this is not empty. This keeps foreign web pages out, not programs: those write what they like.
+    /// The `Origin` headers that are let in, compared without regard to case; empty lets all in. A
+    /// request without the header is refused when this is not empty. This keeps foreign web pages
+    /// out, not programs: those write what they like.
     pub allowed_origins: &'a [String],
     /// The most bytes of one message, over all of its fragments.
     pub max_message: u64,
@@ -126,7 +130,8 @@ pub enum WebSocketRefused {
     Status(u16),
     /// The server's answer breaks the rules; the text says how.
     Answer(&'static str),
-    /// Host, path or a header of ours holds a line break or another character that does not belong there.
+    /// Host, path or a header of ours holds a line break or another character that does not belong
+    /// there.
     BadRequest(&'static str),
 }
 

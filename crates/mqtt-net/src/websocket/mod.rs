@@ -1,7 +1,8 @@
 //! MQTT over WebSocket (MQTT 5.0 section 6): the stream and, in [`handshake`], its beginning.
 //!
-//! A connection owns no read buffer: frames are taken apart inside the caller's buffer. The server writes a header and
-//! the caller's bytes in one system call; the client masks into a buffer of at most [`CLIENT_CHUNK`] bytes.
+//! A connection owns no read buffer: frames are taken apart inside the caller's buffer. The server
+//! writes a header and the caller's bytes in one system call; the client masks into a buffer of at
+//! most [`CLIENT_CHUNK`] bytes.
 
 mod frame;
 mod handshake;
@@ -36,8 +37,8 @@ const MAX_SLICES: usize = 15;
 /// The bytes inside of binary frames, over another stream. Close and ping are answered here.
 ///
 /// Reading gives the end of the stream after a close frame, and an error of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) holding a [`FrameError`] when the other side breaks the rules.
-/// Shutting down sends a close frame.
+/// [`InvalidData`](io::ErrorKind::InvalidData) holding a [`FrameError`] when the other side breaks
+/// the rules. Shutting down sends a close frame.
 #[derive(Debug)]
 pub struct WebSocket {
     seat: Seat,
@@ -49,7 +50,8 @@ pub struct WebSocket {
     writer: Writer,
 }
 
-/// What must go out, in this order: `staged`, the payload the current frame has announced, control frames.
+/// What must go out, in this order: `staged`, the payload the current frame has announced, control
+/// frames.
 #[derive(Debug, Default)]
 struct Writer {
     staged: Vec<u8>,
@@ -88,7 +90,8 @@ impl WebSocket {
         self.seat.stream()
     }
 
-    /// One read of raw bytes into `buffer`, turned into payload. Ready with `None` when there was no payload among them.
+    /// One read of raw bytes into `buffer`, turned into payload. Ready with `None` when there was
+    /// no payload among them.
     fn poll_frames(
         &mut self,
         cx: &mut Context<'_>,
@@ -120,8 +123,8 @@ impl WebSocket {
         Poll::Ready(Ok((found.payload > 0).then_some(())))
     }
 
-    /// Sends control frames from the reading side, when no writing task is waiting for the socket: that
-    /// one sends them itself, and a socket remembers only one waiting writer.
+    /// Sends control frames from the reading side, when no writing task is waiting for the socket:
+    /// that one sends them itself, and a socket remembers only one waiting writer.
     fn send_control(&mut self, cx: &mut Context<'_>) {
         if self.writer.is_parked {
             return;
@@ -191,7 +194,8 @@ impl WebSocket {
         self.refuse_after_close()?;
         let take = bytes.len().min(CLIENT_CHUNK);
         self.stage_frame(opcode::BINARY, &bytes[..take])?;
-        // The bytes are taken; what the socket does not take now goes out with the next write or flush.
+        // The bytes are taken; what the socket does not take now goes out with the next write or
+        // flush.
         if let Poll::Ready(Err(error)) = self.poll_staged(cx) {
             return Poll::Ready(Err(error));
         }
