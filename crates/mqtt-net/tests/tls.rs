@@ -135,6 +135,19 @@ async fn certificates_made_at_home_work() {
     assert!(talk(server, client, "broker.local").await.is_err());
 }
 
+/// `openssl x509 -req` of OpenSSL 3.0 without an extension file makes version 1. We show such a certificate (clients
+/// with OpenSSL take it), and our own client says why it does not.
+#[tokio::test]
+async fn a_certificate_of_version_1_is_shown() {
+    let certificate = include_str!("certificates/version-1.crt");
+    let server = server_options(certificate, include_str!("certificates/version-1.key"));
+    assert_eq!(ServerTls::new(server).unwrap().certificate().version, 1);
+    let files = [pem("ca", include_str!("certificates/version-1-ca.crt"))];
+    let client = client_options(Roots::Files(&files));
+    let error = talk(server, client, "localhost").await.unwrap_err();
+    assert!(error.contains("X.509 version 1; issue it again with extensions"), "{error}");
+}
+
 #[tokio::test]
 async fn clients_are_known_by_their_certificates() {
     let ca = Ca::new("CA");

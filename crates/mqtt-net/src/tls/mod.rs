@@ -195,7 +195,8 @@ impl fmt::Display for TlsError {
             ),
             TlsError::NoSystemRoots(reason) => write!(
                 f,
-                "the system has no CA certificates ({reason}); install ca-certificates or name a CA file"
+                "the system has no CA certificates ({reason}); \
+                 install ca-certificates or name a CA file"
             ),
             TlsError::ServerName(name) => {
                 write!(f, "`{name}` is neither a host name nor an IP address")

@@ -361,7 +361,8 @@ mod tests {
 
     const REQUEST: &str = "GET /any HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: foo, mqtt\r\nOrigin: http://a.example\r\n\r\n";
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: foo, mqtt\r\n\
+        Origin: http://a.example\r\n\r\n";
 
     fn judge(request: &str, origins: &[&str]) -> Result<String, WebSocketRefused> {
         let allowed: Vec<String> = origins.iter().map(|one| (*one).to_owned()).collect();
