@@ -284,11 +284,11 @@ fn the_deepest_and_the_longest() {
         trie.visit(name, |value| found.push(*value));
         found.sort_unstable();
         assert_eq!(found, expected);
-        assert_eq!(answers(&mut tree, name), [name.clone()]);
+        assert_eq!(answers(&mut tree, name), [name.as_str()]);
     }
-    assert_eq!(answers(&mut tree, &all_plus), [deepest.clone()]);
+    assert_eq!(answers(&mut tree, &all_plus), [deepest.as_str()]);
     assert_eq!(answers(&mut tree, "#").len(), 3);
-    assert_eq!(answers(&mut tree, "+/+"), [widest.clone()]);
+    assert_eq!(answers(&mut tree, "+/+"), [widest.as_str()]);
     assert_eq!(TopicName::new(&format!("{deepest}/x")), Err(TopicError::TooManyLevels));
     assert_eq!(TopicFilter::new(&format!("{longest}y")), Err(TopicError::TooLong));
     assert_eq!((tree.remove(&deepest), trie.remove(&deepest)), (Some(0), Some(0)));

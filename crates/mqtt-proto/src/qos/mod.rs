@@ -7,6 +7,7 @@
 use core::fmt;
 
 mod receiver;
+mod ring;
 mod sender;
 
 pub use receiver::{ReceiveMaximumExceeded, Received, Receiver};

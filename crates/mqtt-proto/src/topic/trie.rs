@@ -15,7 +15,7 @@ use core::fmt;
 
 /// Branches a visit can put off before it must allocate: one per level that both a literal and a
 /// `+` continue.
-const PENDING_INLINE: usize = 24;
+const PENDING_INLINE: usize = 12;
 
 struct Links {
     /// The child over `+`.

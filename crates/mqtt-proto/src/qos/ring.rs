@@ -1,0 +1,301 @@
+//! Exchanges by Packet Identifier, in the order in which they began.
+//!
+//! Identifiers are given out one after the other, so a ring buffer indexed by the distance from
+//! its first identifier finds each exchange at once. Finished ones become holes, which leave at
+//! the front. A front that does not move is put aside among the stragglers.
+//!
+//! ```text
+//!   stragglers        ring: first = 7                     next
+//!   [2] [5]           [7] [ ] [9] [10] [ ] [12] [13]      14
+//! ```
+//!
+//! What an exchange is (`S`) is the sender's affair.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+/// How many identifiers there are: 1 to 65,535.
+const IDENTIFIERS: usize = 65_535;
+
+/// A ring this long may have any number of holes; a longer one at most three of four.
+const SPARSE_MIN: usize = 64;
+
+/// Most exchanges put aside; an acknowledgement may have to look at all of them. Only what was
+/// saved in a scattered order can exceed it.
+const STRAGGLERS_MAX: usize = 64;
+
+pub(super) struct Ring<S> {
+    /// Never begins with a hole.
+    slots: VecDeque<Option<S>>,
+    /// Older than the ring, in order.
+    stragglers: Option<Box<Stragglers<S>>>,
+    /// The identifier of the first slot, or the next one when there is no slot.
+    first: u16,
+    /// Exchanges, holes not counted.
+    live: u16,
+    /// The identifier where [`Ring::go_on`] goes on.
+    mark: u16,
+}
+
+/// A struct of its own behind the box: it keeps an empty `Ring` small.
+struct Stragglers<S> {
+    list: Vec<(u16, S)>,
+}
+
+impl<S> Ring<S> {
+    pub(super) const fn new() -> Self {
+        Self { slots: VecDeque::new(), stragglers: None, first: 1, live: 0, mark: 1 }
+    }
+
+    /// Number of exchanges.
+    pub(super) fn len(&self) -> u16 {
+        self.live
+    }
+
+    /// Is there a next identifier that is not in use? False when the circle is closed, which may
+    /// come before all are in use.
+    pub(super) fn has_identifier(&self) -> bool {
+        self.slots.len() + self.straggler_count() < IDENTIFIERS
+    }
+
+    /// Adds an exchange under the next identifier; [`Ring::has_identifier`] must be true.
+    pub(super) fn push(&mut self, exchange: S) -> u16 {
+        while self.straggler_place(self.next_id()).is_some() {
+            self.push_hole();
+        }
+        let id = self.next_id();
+        self.slots.push_back(Some(exchange));
+        self.live += 1;
+        id
+    }
+
+    /// Adds an exchange under an identifier that is not in use.
+    pub(super) fn push_as(&mut self, id: u16, exchange: S) {
+        let index = distance(self.first, id);
+        if index < self.slots.len() || self.is_sparse(index) {
+            self.put_all_aside();
+        }
+        if self.slots.is_empty() {
+            self.first = id;
+            self.mark = id;
+        }
+        while self.next_id() != id {
+            self.push_hole();
+        }
+        self.slots.push_back(Some(exchange));
+        self.live += 1;
+    }
+
+    pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut S> {
+        if let Some(Some(exchange)) = self.slots.get_mut(distance(self.first, id)) {
+            return Some(exchange);
+        }
+        let list = &mut self.stragglers.as_mut()?.list;
+        list.iter_mut().find(|(other, _)| *other == id).map(|(_, exchange)| exchange)
+    }
+
+    /// Takes the exchange out; the last one takes all heap memory along.
+    pub(super) fn remove(&mut self, id: u16) -> Option<S> {
+        let in_ring = self.slots.get_mut(distance(self.first, id)).and_then(Option::take);
+        let exchange = in_ring.or_else(|| self.remove_straggler(id))?;
+        self.live -= 1;
+        if self.live == 0 {
+            self.first = self.next_id();
+            self.slots = VecDeque::new();
+        } else {
+            self.drop_front_holes();
+            while self.is_sparse(self.slots.len()) && self.straggler_count() < STRAGGLERS_MAX {
+                self.put_front_aside();
+            }
+        }
+        Some(exchange)
+    }
+
+    /// All exchanges with their identifiers, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &S)> {
+        let stragglers = self.stragglers.iter().flat_map(|old| &old.list);
+        let slots = self.slots.iter().enumerate();
+        stragglers.map(|(id, exchange)| (*id, exchange)).chain(slots.filter_map(|(index, slot)| {
+            slot.as_ref().map(|exchange| (identifier(self.first, index), exchange))
+        }))
+    }
+
+    /// Lets the next [`Ring::go_on`] begin with the oldest.
+    pub(super) fn rewind(&mut self) {
+        self.mark = self.first;
+    }
+
+    /// Calls `f` for the exchanges, oldest first, until it says false. The next call begins with the
+    /// one that `f` said false to, but comes to the few stragglers again each time.
+    pub(super) fn go_on(&mut self, mut f: impl FnMut(u16, &mut S) -> bool) {
+        for (id, exchange) in self.stragglers.iter_mut().flat_map(|old| &mut old.list) {
+            if !f(*id, exchange) {
+                return;
+            }
+        }
+        for index in distance(self.first, self.mark)..self.slots.len() {
+            self.mark = identifier(self.first, index);
+            if let Some(Some(exchange)) = self.slots.get_mut(index) {
+                if !f(self.mark, exchange) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The identifier of the slot behind the last one.
+    fn next_id(&self) -> u16 {
+        identifier(self.first, self.slots.len())
+    }
+
+    /// Passes over one identifier.
+    fn push_hole(&mut self) {
+        if self.slots.is_empty() {
+            self.first = identifier(self.first, 1);
+        } else {
+            self.slots.push_back(None);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<S> {
+        let slot = self.slots.pop_front()?;
+        let second = identifier(self.first, 1);
+        if self.mark == self.first {
+            self.mark = second;
+        }
+        self.first = second;
+        slot
+    }
+
+    fn drop_front_holes(&mut self) {
+        while let Some(None) = self.slots.front() {
+            self.pop_front();
+        }
+        if self.slots.capacity() > 256 && self.slots.len() < self.slots.capacity() / 8 {
+            self.slots.shrink_to(self.slots.len() * 2);
+        }
+    }
+
+    /// Would `len` slots have too many holes?
+    fn is_sparse(&self, len: usize) -> bool {
+        len > SPARSE_MIN && len / 4 > usize::from(self.live) - self.straggler_count()
+    }
+
+    /// Moves a front that does not move out of the way.
+    fn put_front_aside(&mut self) {
+        let id = self.first;
+        if let Some(exchange) = self.pop_front() {
+            self.add_straggler(id, exchange);
+        }
+        self.drop_front_holes();
+    }
+
+    /// Moves all slots aside, because the next one would be too far off or not behind them.
+    fn put_all_aside(&mut self) {
+        for (index, slot) in core::mem::take(&mut self.slots).into_iter().enumerate() {
+            if let Some(exchange) = slot {
+                self.add_straggler(identifier(self.first, index), exchange);
+            }
+        }
+    }
+
+    fn straggler_count(&self) -> usize {
+        self.stragglers.as_ref().map_or(0, |old| old.list.len())
+    }
+
+    fn straggler_place(&self, id: u16) -> Option<usize> {
+        self.stragglers.as_ref()?.list.iter().position(|(other, _)| *other == id)
+    }
+
+    fn add_straggler(&mut self, id: u16, exchange: S) {
+        let new = || Box::new(Stragglers { list: Vec::new() });
+        self.stragglers.get_or_insert_with(new).list.push((id, exchange));
+    }
+
+    fn remove_straggler(&mut self, id: u16) -> Option<S> {
+        let place = self.straggler_place(id)?;
+        let list = &mut self.stragglers.as_mut()?.list;
+        let (_, exchange) = list.remove(place);
+        if list.is_empty() {
+            self.stragglers = None;
+        }
+        Some(exchange)
+    }
+}
+
+/// Steps from `first` to `id` in the circle 1, 2, ..., 65,535, 1.
+fn distance(first: u16, id: u16) -> usize {
+    (usize::from(id) + IDENTIFIERS - usize::from(first)) % IDENTIFIERS
+}
+
+/// The identifier `steps` after `first` in that circle.
+fn identifier(first: u16, steps: usize) -> u16 {
+    ((usize::from(first) - 1 + steps) % IDENTIFIERS + 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_circle() {
+        assert_eq!((identifier(1, 0), identifier(65_535, 1), identifier(3, 65_534)), (1, 1, 2));
+        assert_eq!((distance(1, 1), distance(65_535, 1), distance(3, 2)), (0, 1, 65_534));
+    }
+
+    #[test]
+    fn holes_leave_at_the_front_and_the_last_takes_the_memory_along() {
+        let mut ring = Ring::new();
+        (1..=4).for_each(|n| assert_eq!(ring.push(n), n));
+        assert_eq!((ring.remove(2), ring.remove(3)), (Some(2), Some(3)));
+        assert_eq!((ring.remove(2), ring.slots.len(), ring.len()), (None, 4, 2));
+        assert_eq!((ring.remove(1), ring.slots.len(), ring.first), (Some(1), 1, 4));
+        assert_eq!((ring.remove(4), ring.slots.capacity(), ring.first), (Some(4), 0, 5));
+        assert_eq!(ring.push(5), 5);
+    }
+
+    /// The stuck ones move aside up to the bound; then the ring may grow until the circle is closed.
+    #[test]
+    fn stragglers_are_bounded() {
+        let mut ring = Ring::new();
+        let mut pushed = 0_usize;
+        while ring.has_identifier() {
+            let id = ring.push(());
+            pushed += 1;
+            if pushed % 10 != 0 {
+                assert_eq!(ring.remove(id), Some(()));
+            }
+            assert!(ring.straggler_count() <= STRAGGLERS_MAX);
+            if ring.straggler_count() < STRAGGLERS_MAX {
+                assert!(ring.slots.len() <= SPARSE_MIN + 1, "{}", ring.slots.len());
+            }
+        }
+        assert_eq!(ring.straggler_count(), STRAGGLERS_MAX);
+        assert_eq!(ring.slots.len() + STRAGGLERS_MAX, IDENTIFIERS);
+        let oldest = ring.first;
+        assert_eq!(ring.remove(oldest), Some(()));
+        assert!(ring.has_identifier());
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_it_stopped() {
+        let mut ring = Ring::new();
+        (1..=6).for_each(|n| assert_eq!(ring.push(n), n));
+        let mut seen = Vec::new();
+        let mut walk = |ring: &mut Ring<u16>, stop: u16| {
+            ring.go_on(|id, exchange| {
+                assert_eq!(id, *exchange);
+                if id < stop {
+                    seen.push(id);
+                }
+                id < stop
+            });
+            core::mem::take(&mut seen)
+        };
+        assert_eq!(walk(&mut ring, 3), [1, 2]);
+        assert_eq!(walk(&mut ring, 4), [3]);
+        (1..=4).for_each(|n| assert_eq!(ring.remove(n), Some(n)));
+        assert_eq!(walk(&mut ring, 6), [5]);
+        ring.rewind();
+        assert_eq!(walk(&mut ring, 9), [5, 6]);
+    }
+}
