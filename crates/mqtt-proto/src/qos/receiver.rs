@@ -112,8 +112,8 @@ impl Receiver {
         known
     }
 
-    /// Ends the exchange because PUBREC with a reason of 0x80 or above is sent: a later PUBLISH with
-    /// this identifier is a new message \[MQTT-4.3.3-9\].
+    /// Ends the exchange because PUBREC with a reason of 0x80 or above is sent: a later PUBLISH
+    /// with this identifier is a new message \[MQTT-4.3.3-9\].
     pub fn refuse(&mut self, id: PacketIdentifier) -> bool {
         self.pubrel(id)
     }

@@ -124,8 +124,8 @@ impl<S> Ring<S> {
         self.mark = self.first;
     }
 
-    /// Calls `f` for the exchanges, oldest first, until it says false. The next call begins with the
-    /// one that `f` said false to, but comes to the few stragglers again each time.
+    /// Calls `f` for the exchanges, oldest first, until it says false. The next call begins with
+    /// the one that `f` said false to, but comes to the few stragglers again each time.
     pub(super) fn go_on(&mut self, mut f: impl FnMut(u16, &mut S) -> bool) {
         for (id, exchange) in self.stragglers.iter_mut().flat_map(|old| &mut old.list) {
             if !f(*id, exchange) {
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(ring.push(5), 5);
     }
 
-    /// The stuck ones move aside up to the bound; then the ring may grow until the circle is closed.
+    /// The stuck ones move aside up to the bound; then the ring may grow until the circle closes.
     #[test]
     fn stragglers_are_bounded() {
         let mut ring = Ring::new();

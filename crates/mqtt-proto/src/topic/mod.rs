@@ -1,4 +1,5 @@
-//! Topic names and topic filters: their rules (MQTT 4.7, 4.8.2) and two compact trees over their levels.
+//! Topic names and topic filters: their rules (MQTT 4.7, 4.8.2) and two compact trees over
+//! their levels.
 //!
 //! [`FilterTrie`] answers "which filters match this name" (subscriptions), [`NameTree`] answers
 //! "which names match this filter" (retained messages). [`TopicFilter::matches`] is the plain
