@@ -59,7 +59,7 @@ impl Scheme {
     pub const ARGON2ID_DEFAULT: Self = Self::Argon2id { memory_kib: 47_104, passes: 1, lanes: 1 };
 
     /// Salt length in bytes that Mosquitto itself writes for this scheme, so that its own parser
-    /// takes the entry: 12 for `$6$` and `$7$` (what 2.0 accepts), 64 for Argon2id.
+    /// takes the entry: 12 for `$6$` and `$7$` (the length of 2.0), 64 for Argon2id (of 2.1).
     #[must_use]
     pub const fn salt_bytes(self) -> usize {
         match self {

@@ -63,7 +63,7 @@ pub(super) struct Args {
     iterations: Option<u32>,
 
     /// FILE, USER and, with -b, PASSWORD; FILE may be - with -c
-    #[arg(trailing_var_arg = true, value_name = "FILE USER [PASSWORD]")]
+    #[arg(trailing_var_arg = true, hide = true)]
     operands: Vec<OsString>,
 }
 

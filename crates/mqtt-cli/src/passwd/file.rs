@@ -17,7 +17,8 @@ use super::failure::Failure;
 
 /// Mode of a new file: its owner may read and write.
 const NEW_FILE_MODE: u32 = 0o600;
-/// How long to wait for another instance. It holds the lock for milliseconds, never while asking.
+/// How long to wait for another instance. It holds the lock for milliseconds, longer only while
+/// `-U` hashes many users, and never while it asks for a password.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
