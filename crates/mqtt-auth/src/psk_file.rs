@@ -107,8 +107,8 @@ impl fmt::Display for PskFileError {
             ),
             Self::NotHex { line, identity } => write!(
                 f,
-                "line {line}: the key of {identity:?} is not hexadecimal; write 0-9 and a-f without \
-                 0x or blanks"
+                "line {line}: the key of {identity:?} is not hexadecimal; write 0-9 and a-f \
+                 without 0x or blanks"
             ),
             Self::LongKey { line, identity, bytes } => write!(
                 f,
