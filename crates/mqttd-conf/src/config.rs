@@ -399,8 +399,11 @@ impl Config {
     /// Replaces the listeners by one on 127.0.0.1 and one on ::1 for every port.
     pub(crate) fn open_local_only(&mut self, ports: &[u16]) {
         self.general.is_local_only = true;
+        if self.listeners.is_empty() {
+            self.security.auth.allow_anonymous = true;
+        }
         let model = self.listeners.drain(..).next().unwrap_or_else(|| {
-            let auth = Auth { allow_anonymous: true, ..self.security.auth.clone() };
+            let auth = self.security.auth.clone();
             Listener { auth, ..Listener::default() }
         });
         for &port in if ports.is_empty() { &[DEFAULT_PORT] } else { ports } {

@@ -7,16 +7,19 @@
 mod bridge;
 mod check;
 mod config;
+mod diff;
 mod directive;
 mod directives;
 mod error;
 mod line;
 mod listener;
 mod load;
+pub mod manual;
 mod raw;
 mod source;
 
 pub use config::*;
+pub use diff::{BridgeChange, Diff, ListenerChange, diff};
 pub use directive::{Directive, Meaning, Reload, Scope, Section, Status, Tail, Value};
 pub use directives::{GROUPS, Group, find, nearest, rows};
 pub use error::{ConfError, ErrorKind, Warning, WarningKind};

@@ -162,7 +162,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(count > 150, "{count} names");
     }
 
     #[test]
