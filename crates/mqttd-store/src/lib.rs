@@ -9,6 +9,7 @@
 mod backup;
 mod disk;
 
+pub mod disk_mem;
 mod disk_os;
 mod error;
 mod frame;
@@ -26,6 +27,7 @@ mod sync;
 pub use backup::Snapshot;
 pub use disk::{Disk, DiskFile, LockError};
 
+pub use disk_mem::{DiskMem, PowerCut};
 pub use disk_os::DiskOs;
 pub use error::StoreError;
 pub use report::{Hole, HoleKind, OpenReport, Stats, TornTail};

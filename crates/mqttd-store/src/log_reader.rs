@@ -15,13 +15,15 @@ pub(crate) struct LogReader<D: Disk> {
     file: Option<(SegmentId, D::File)>,
     window: Vec<u8>,
     window_at: u64,
-    /// Where the last frame ended: the next one is probably there.
+    /// Where the last frame ended: in a run the next one is probably there.
     expected: u64,
+    /// Many frames will be read and nothing written meanwhile: reading ahead pays.
+    run: bool,
 }
 
 impl<D: Disk> LogReader<D> {
     pub(crate) fn new(disk: Arc<D>) -> LogReader<D> {
-        LogReader { disk, file: None, window: Vec::new(), window_at: 0, expected: 0 }
+        LogReader { disk, file: None, window: Vec::new(), window_at: 0, expected: 0, run: false }
     }
 
     /// The frame of `bytes` bytes at `offset`, `None` when it does not verify.
@@ -35,7 +37,8 @@ impl<D: Disk> LogReader<D> {
         let end = offset + bytes as u64;
         let inside = self.window_at <= offset && end <= self.window_at + self.window.len() as u64;
         if !inside {
-            let follows = (self.expected..self.expected + WINDOW_BYTES as u64).contains(&offset);
+            let ahead = self.expected..self.expected + WINDOW_BYTES as u64;
+            let follows = self.run && ahead.contains(&offset);
             let size = if follows { bytes.max(WINDOW_BYTES) } else { bytes };
             self.fill(offset, size)?;
         }
@@ -45,8 +48,9 @@ impl<D: Disk> LogReader<D> {
         Ok(Frame::decode(window, at, offset, segment.seed()))
     }
 
-    /// Forgets what was read, because the log goes on being written.
-    pub(crate) fn forget(&mut self) {
+    /// From here on many frames are read (true) or single ones between writes (false).
+    pub(crate) fn set_run(&mut self, run: bool) {
+        self.run = run;
         self.window.clear();
     }
 

@@ -153,6 +153,10 @@ struct Recovery {
     /// First sequence number according to the first segment's header.
     first: Option<u64>,
     undecided: Vec<Undecided>,
+    /// The segment the last batch was in.
+    last_segment: u64,
+    /// Missing batches: the segment of the batch before, and which hole of the report says so.
+    gaps: Vec<(u64, usize)>,
     /// A segment whose header and first batch do not verify.
     headless: Option<(u64, TornTail)>,
 }
@@ -176,6 +180,8 @@ impl Recovery {
             last: None,
             first: files.first().and_then(|file| file.header).map(|header| header.first_seq),
             undecided: Vec::new(),
+            last_segment: u64::MAX,
+            gaps: Vec::new(),
             headless: None,
         })
     }
@@ -187,6 +193,9 @@ impl Recovery {
         let number = file.id.number;
         let name = file.id.file_name();
         let reused = file.header.is_none_or(|header| header.reused);
+        if let Some(header) = file.header {
+            self.reach(&name, 0, header.first_seq);
+        }
         let extent = Extent { seed: file.id.seed(), exact: limit.is_some(), reused };
         let (mut whole_end, mut batches) = (HEADER_BYTES as u64, 0u64);
         let end = scan::scan(buf, extent, |found| match found {
@@ -221,6 +230,20 @@ impl Recovery {
         }
     }
 
+    /// The log goes on at `offset` of `file` with batch `seq`: what came before had been written.
+    fn reach(&mut self, file: &str, offset: u64, seq: u64) {
+        self.decide(Some(seq));
+        let expected = self.last.map(|last| last + 1).or(self.first);
+        let Some(first) = expected.filter(|first| *first < seq) else { return };
+        self.last = Some(seq - 1);
+        // A hole in this very place already says it.
+        if self.report.holes.last().is_none_or(|hole| hole.file != file) {
+            let kind = HoleKind::Missing { first, last: seq - 1 };
+            self.gaps.push((self.last_segment, self.report.holes.len()));
+            self.report.holes.push(Hole { file: file.to_owned(), offset, bytes: 0, kind });
+        }
+    }
+
     fn batch(
         &mut self,
         number: u64,
@@ -229,20 +252,12 @@ impl Recovery {
         seq: u64,
         frames: &[(u64, Frame<'_>)],
     ) {
-        self.decide(Some(seq));
-        let expected = self.last.map(|last| last + 1).or(self.first);
-        if let Some(first) = expected.filter(|first| *first < seq) {
-            let kind = HoleKind::Missing { first, last: seq - 1 };
-            let known = self.report.holes.last().is_some_and(|hole| hole.file == file);
-            // A hole in this very place already says it.
-            if !known {
-                self.report.holes.push(Hole { file: file.to_owned(), offset, bytes: 0, kind });
-            }
-        }
+        self.reach(file, offset, seq);
         if self.last.is_some_and(|last| seq <= last) {
             return;
         }
         self.last = Some(seq);
+        self.last_segment = number;
         self.report.batches += 1;
         for (offset, frame) in frames {
             changes(number, *offset, frame, |change| {
@@ -260,14 +275,21 @@ impl Recovery {
             };
             if next.is_some_and(|next| own < next) {
                 self.keep(stretch, own);
-            } else if self.report.torn.is_none() && next.is_none() {
-                let Undecided { file, offset, end, number, .. } = stretch;
-                if let Some(segment) = self.index.segment_mut(number) {
-                    segment.end = offset;
-                }
-                self.report.torn = Some(TornTail { file, offset, bytes: end - offset });
+            } else if next.is_none() {
+                self.cut(stretch);
             }
         }
+    }
+
+    fn cut(&mut self, stretch: Undecided) {
+        let Undecided { file, mut offset, end, number, .. } = stretch;
+        if let Some(torn) = self.report.torn.take().filter(|torn| torn.file == file) {
+            offset = torn.offset;
+        }
+        if let Some(segment) = self.index.segment_mut(number) {
+            segment.end = segment.end.min(offset);
+        }
+        self.report.torn = Some(TornTail { file, offset, bytes: end - offset });
     }
 
     fn keep(&mut self, stretch: Undecided, own: u64) {
@@ -304,6 +326,7 @@ impl Recovery {
             while self.index.segments.front().is_some_and(|s| s.id.number < head) {
                 self.index.segments.pop_front();
             }
+            self.ignore_leftovers(head);
         }
         if self.head > 0 {
             self.missing_segments(lowest);
@@ -311,6 +334,19 @@ impl Recovery {
         self.report.segments = self.index.segments.iter().filter(|s| s.present).count() as u64;
         self.report.records = self.index.len() as u64;
         self.report.lsn = self.last.unwrap_or(self.first.map_or(0, |first| first - 1));
+    }
+
+    /// Takes back what was reported about files below the head, and about batches missing behind them.
+    fn ignore_leftovers(&mut self, head: u64) {
+        let counts = |file: &str| SegmentId::from_file_name(file).is_none_or(|id| id.number >= head);
+        let gaps = std::mem::take(&mut self.gaps);
+        let mut at = 0;
+        self.report.holes.retain(|hole| {
+            let gap = gaps.iter().find(|(_, hole)| *hole == at);
+            at += 1;
+            counts(&hole.file) && gap.is_none_or(|(segment, _)| *segment >= head)
+        });
+        self.report.torn = self.report.torn.take().filter(|torn| counts(&torn.file));
     }
 
     /// The last segment's first write was cut: it holds nothing, and its successor will say so.

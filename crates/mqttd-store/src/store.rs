@@ -344,6 +344,8 @@ impl<D: Disk> Store<D> {
         frame::write_batch(&mut batch.buf[at..], tail + at as u64, self.active.seed, batch_head);
         if new {
             let (id, previous_end) = (self.active.id, self.active.previous_end);
+            // Not the new head: the header may reach the disk without the batch that moves it.
+            let head = self.index.head();
             let header = Header { id, reused, first_seq: self.lsn + 1, previous_end, head };
             batch.buf[..HEADER_BYTES].copy_from_slice(&header.encode());
         }
@@ -424,15 +426,20 @@ impl<D: Disk> Store<D> {
             sorted.push((order, id, place));
         }
         sorted.sort_unstable_by_key(|(order, id, _)| (*order, *id));
-        self.reader.forget();
+        self.reader.set_run(true);
+        let mut result = Ok(());
         for (_, id, place) in sorted {
-            match self.frame(id, place)? {
-                Some(frame) => visit(RecordId(id), frame.record()),
-                None => holes.push(self.lose(id, place)),
+            match self.frame(id, place) {
+                Ok(Some(frame)) => visit(RecordId(id), frame.record()),
+                Ok(None) => holes.push(self.lose(id, place)),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
             }
         }
-        self.reader.forget();
-        Ok(())
+        self.reader.set_run(false);
+        result
     }
 
     /// Gives up a record whose bytes no longer verify.
