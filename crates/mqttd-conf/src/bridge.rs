@@ -1,6 +1,7 @@
 //! What one bridge means: the remote brokers, the topics carried, and how the connection is kept.
 //! Parsing of its lines stands with the rows in `directives/bridge.rs`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,8 +90,8 @@ pub enum Direction {
     Both,
 }
 
-/// A name at one end of the bridge.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A name at one end of the bridge. Its `Debug` form does not show the password.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct BridgeLogin {
     /// Client Identifier; `None` = made from host and bridge name.
     pub client_id: Option<String>,
@@ -98,6 +99,16 @@ pub struct BridgeLogin {
     pub username: Option<String>,
     /// Password.
     pub password: Option<String>,
+}
+
+impl fmt::Debug for BridgeLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BridgeLogin")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
 }
 
 /// The MQTT version a bridge speaks.
@@ -291,13 +302,22 @@ pub struct BridgeTls {
     pub psk: BridgePsk,
 }
 
-/// A pre-shared key of a bridge; both or neither.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A pre-shared key of a bridge; both or neither. Its `Debug` form does not show the key.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct BridgePsk {
     /// `bridge_identity`.
     pub identity: Option<String>,
     /// `bridge_psk`, hexadecimal.
     pub key: Option<String>,
+}
+
+impl fmt::Debug for BridgePsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BridgePsk")
+            .field("identity", &self.identity)
+            .field("key", &self.key.as_ref().map(|_| "***"))
+            .finish()
+    }
 }
 
 impl BridgeTls {

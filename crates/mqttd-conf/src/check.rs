@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::{
-    Address, Auth, Bridge, Config, Durability, Listener, LogDestination, Protocol, ProxyHeader, Tls,
+    Address, Auth, Bridge, BridgeVersion, Config, Durability, Listener, LogDestination, Protocol,
+    ProxyHeader, Tls,
 };
 use crate::directive::{Scope, Status};
 use crate::directives::find;
@@ -327,8 +328,10 @@ fn check_bridge(bridge: &Bridge, place: &Place, lines: &Lines, report: &mut Repo
     both("bridge_keyfile", "bridge_certfile", report);
     both("bridge_identity", "bridge_psk", report);
     both("bridge_psk", "bridge_identity", report);
-    both("remote_password", "remote_username", report);
-    both("local_password", "local_username", report);
+    // 5.0 allows a password alone, 3.1.1 does not (3.1.2.9).
+    if bridge.session.version != BridgeVersion::V5 {
+        both("remote_password", "remote_username", report);
+    }
     if let (true, Some(place)) = (bridge.tls.is_enabled(), lines.get("bridge_psk")) {
         let what = "bridge_psk and certificates exclude each other";
         report.conflict(place, what, "remove one of them");

@@ -1,5 +1,5 @@
 //! What a configuration means: typed, with every default filled in. Nothing here knows how it was
-//! written; `load.rs` fills it from the rows and `check.rs` settles what depends on several options.
+//! written; `load.rs` fills it from the rows, `check.rs` settles what depends on several options.
 //! Off and unlimited are `None`, times are `Duration`s, paths are as written (not made absolute).
 
 use std::path::PathBuf;

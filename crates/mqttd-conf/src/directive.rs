@@ -17,6 +17,8 @@ pub struct Directive {
     pub meaning: Meaning,
     /// The default, for the manual.
     pub default: &'static str,
+    /// Whether its value is a password or key, never to be shown.
+    pub is_secret: bool,
     /// Whether it may be given more than once in its section.
     pub repeats: bool,
     /// What SIGHUP does with a changed value.
@@ -134,6 +136,7 @@ impl Directive {
             aliases: &[],
             meaning,
             default,
+            is_secret: false,
             repeats: false,
             reload: Reload::Live,
             status: Status::Works,
@@ -153,6 +156,11 @@ impl Directive {
     /// Takes effect at the next start only.
     pub(crate) const fn at_start(self) -> Directive {
         Directive { reload: Reload::Restart, ..self }
+    }
+
+    /// Its value is never shown.
+    pub(crate) const fn secret(self) -> Directive {
+        Directive { is_secret: true, ..self }
     }
 
     /// May be given more than once.

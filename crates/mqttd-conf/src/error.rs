@@ -79,7 +79,11 @@ impl fmt::Display for ConfError {
         if self.place.line == 0 {
             write!(f, "{}: ", self.place.file.display())?;
         } else {
-            write!(f, "{}: ", self.place)?;
+            write!(f, "{}:", self.place)?;
+            match self.column {
+                Some(column) => write!(f, "{column}: ")?,
+                None => write!(f, " ")?,
+            }
         }
         write!(f, "{}", self.kind)?;
         match &self.cure {
@@ -99,13 +103,16 @@ impl fmt::Display for ErrorKind {
             ErrorKind::LineTooLong => {
                 write!(f, "the line is longer than {} bytes", crate::LINE_BYTES_MAX)
             }
-            ErrorKind::Unknown { name, nearest: None } => write!(f, "unknown directive '{name}'"),
+            ErrorKind::Unknown { name, nearest: None } => {
+                write!(f, "unknown directive '{}'", shown(name))
+            }
             ErrorKind::Unknown { name, nearest: Some(nearest) } => {
+                let name = shown(name);
                 write!(f, "unknown directive '{name}'; did you mean '{nearest}'?")
             }
             ErrorKind::MissingValue { name } => write!(f, "{name} needs a value"),
             ErrorKind::BadValue { name, expected, found } => {
-                write!(f, "{name} must be {expected}, not '{found}'")
+                write!(f, "{name} must be {expected}, not '{}'", shown(found))
             }
             ErrorKind::Repeated { name, first } => {
                 write!(f, "{name} is already given at {first}")
@@ -172,7 +179,7 @@ impl fmt::Display for Warning {
                 write!(f, "the text from '#' on is a comment, not part of the value of {name}")
             }
             WarningKind::Ignored { name, rest } => {
-                write!(f, "{name} takes one word; '{rest}' is ignored")
+                write!(f, "{name} takes one word; '{}' is ignored", shown(rest))
             }
             WarningKind::Repeated { name, first } => {
                 write!(f, "{name} is already given at {first}; this line counts")
@@ -181,5 +188,50 @@ impl fmt::Display for Warning {
             WarningKind::Planned { name } => write!(f, "{name} has no effect yet"),
             WarningKind::Note(text) => write!(f, "{text}"),
         }
+    }
+}
+
+/// Letters of a value that a message shows.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// Text from a file as it may stand in a log or on a terminal: short, without control characters.
+fn shown(text: &str) -> String {
+    let mut letters = text.chars();
+    let mut out = String::new();
+    for letter in letters.by_ref().take(SHOWN_CHARS_MAX) {
+        match letter {
+            letter if letter.is_control() => out.extend(letter.escape_default()),
+            letter => out.push(letter),
+        }
+    }
+    if letters.next().is_some() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_text_is_short_and_harmless() {
+        assert_eq!(shown("ü\u{1b}[2J\0"), "ü\\u{1b}[2J\\u{0}");
+        assert_eq!(shown(&"x".repeat(80)), "x".repeat(80));
+        assert_eq!(shown(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_cure() {
+        let error = |line, column, cure: Option<&str>| ConfError {
+            place: Place::new("/a", line),
+            column,
+            kind: ErrorKind::NotUtf8,
+            cure: cure.map(str::to_owned),
+        };
+        let what = "the line is not valid UTF-8";
+        assert_eq!(error(0, None, None).to_string(), format!("/a: {what}"));
+        assert_eq!(error(7, None, Some("do b")).to_string(), format!("/a:7: {what}; do b"));
+        assert_eq!(error(7, Some(3), None).to_string(), format!("/a:7:3: {what}"));
     }
 }

@@ -115,7 +115,11 @@ impl<S: Source + ?Sized> Reader<'_, S> {
             return self.report.error(&place, kind, None);
         };
         let name = || line.name.to_owned();
+        // Who writes down the default asks for nothing.
+        let is_default = line.value.split(char::is_whitespace).next() == Some(row.default)
+            && !row.default.is_empty();
         match row.status {
+            Status::Refused(_) | Status::Planned if is_default => {}
             Status::Refused(cure) => {
                 return self.report.error(&place, ErrorKind::Refused { name: name() }, Some(cure));
             }
@@ -363,7 +367,7 @@ impl Entry<'_> {
 
     fn bad(&self, expected: &str, found: &str, report: &mut Report) {
         let (name, expected) = (self.line.name.to_owned(), expected.to_owned());
-        let found = found.to_owned();
+        let found = if self.row.is_secret { "***" } else { found }.to_owned();
         report.error(&self.place, ErrorKind::BadValue { name, expected, found }, None);
     }
 
@@ -436,6 +440,15 @@ mod tests {
         ] {
             assert_eq!(parse_integer(word), wanted, "{word}");
         }
+    }
+
+    #[test]
+    fn included_files_come_in_the_order_of_mosquitto() {
+        let mut names = ["b.conf", "A.conf", "01.conf", "a.conf", "B.conf", "00.conf"];
+        names.sort_by_key(|name| alphabetical(Path::new(name)));
+        assert_eq!(names, ["00.conf", "01.conf", "A.conf", "a.conf", "B.conf", "b.conf"]);
+        assert!(is_conf(Path::new("/d/a.conf")));
+        assert!(!is_conf(Path::new("/d/.conf")));
     }
 
     #[test]

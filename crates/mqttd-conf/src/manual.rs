@@ -22,8 +22,8 @@ const INTRODUCTION: &[&str] = &[
 #[must_use]
 pub fn markdown() -> String {
     let mut out = String::from(
-        "# mqttd.conf\n\n<!-- Made from crates/mqttd-conf/src/directives; change the rows there and \
-         run\n     MQTTD_BLESS=1 cargo test -p mqttd-conf -->\n\n",
+        "# mqttd.conf\n\n<!-- Made from crates/mqttd-conf/src/directives; change the rows there \
+         and run\n     MQTTD_BLESS=1 cargo test -p mqttd-conf -->\n\n",
     );
     for paragraph in INTRODUCTION {
         out.push_str(&wrapped(paragraph));
@@ -134,8 +134,8 @@ fn wrapped(text: &str) -> String {
 #[must_use]
 pub fn man_page() -> String {
     let mut out = String::from(
-        ".TH MQTTD.CONF 5 \"\" \"mqttd\" \"File formats\"\n.SH NAME\nmqttd.conf \\- configuration of \
-         the MQTT broker mqttd\n.SH DESCRIPTION\n",
+        ".TH MQTTD.CONF 5 \"\" \"mqttd\" \"File formats\"\n.SH NAME\nmqttd.conf \\- configuration \
+         of the MQTT broker mqttd\n.SH DESCRIPTION\n",
     );
     for paragraph in INTRODUCTION {
         let _ = writeln!(out, ".PP\n{}", roff(paragraph));

@@ -111,13 +111,13 @@ fn random_lines_never_panic() {
     let mut random = Random(seed());
     let names: Vec<&str> = rows().map(|row| row.name).collect();
     let mut loaded = 0;
-    for _ in 0..20_000 {
+    for _ in 0..6_000 {
         let count = 1 + random.below(6);
         let lines: Vec<String> = (0..count).map(|_| random_line(&mut random, &names)).collect();
         let end = if random.below(2) == 0 { "\n" } else { "\r\n" };
         loaded += usize::from(check(lines.join(end).as_bytes()).is_some());
     }
-    assert!(loaded > 100, "{loaded} files were valid: the words no longer reach the rows");
+    assert!(loaded > 30, "{loaded} files were valid: the words no longer reach the rows");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn mutated_files_never_panic() {
     }
     corpus.push(rows().map(|row| format!("{}\n", row.example)).collect::<String>().into_bytes());
     let mut before = Config::default();
-    for _ in 0..5_000 {
+    for _ in 0..1_500 {
         let mut bytes = random.pick(&corpus).clone();
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len() + 1);

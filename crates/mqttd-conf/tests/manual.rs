@@ -5,7 +5,8 @@ mod support;
 use std::path::Path;
 
 #[test]
-fn the_reference_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/mqttd.conf.md");
-    support::check_golden(&path, &mqttd_conf::manual::markdown());
+fn the_reference_and_the_man_page_are_up_to_date() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    support::check_golden(&folder.join("mqttd.conf.md"), &mqttd_conf::manual::markdown());
+    support::check_golden(&folder.join("mqttd.conf.5"), &mqttd_conf::manual::man_page());
 }

@@ -6,7 +6,7 @@ mod support;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mqttd_conf::{Config, Directive, Meaning, Memory, Scope, Section, Status, Value, find, rows};
+use mqttd_conf::{Config, Directive, Meaning, Memory, Scope, Status, Value, find, rows};
 
 /// Every option of Mosquitto 2.0 and 2.1, and those of older files that it still knows.
 const MOSQUITTO: &str = "
@@ -73,28 +73,37 @@ fn companions(name: &str) -> &'static str {
         "bridge_identity" => "bridge_psk 00",
         "bridge_psk" => "bridge_identity i",
         "remote_password" => "remote_username u",
-        "local_password" => "local_username u",
         _ => "",
     }
 }
 
-/// A file in which the row's section has one line more.
-fn file_with(row: &Directive, line: &str) -> String {
-    let section = match (&row.meaning, row.scope()) {
-        (Meaning::Section(Section::Bridge, _), _) => {
-            return format!("{line}\naddress host\ntopic t\n");
+/// A file with the section of the row, without its line.
+fn base(row: &Directive) -> &'static str {
+    match (&row.meaning, row.scope()) {
+        (Meaning::Section(..), _) => "",
+        (_, Scope::Listener) if row.name == "listener_allow_anonymous" => {
+            "listener 1883\npassword_file p\n"
         }
         (_, Scope::Listener) => "listener 1883\nlistener_allow_anonymous true\n",
-        (_, Scope::Bridge) if row.name == "address" => "connection one\ntopic t\n",
-        (_, Scope::Bridge) if row.name == "topic" => "connection one\naddress host\n",
         (_, Scope::Bridge) => "connection one\naddress host\ntopic t\n",
         _ => "",
-    };
-    let section = match row.name {
-        "listener_allow_anonymous" => "listener 1883\npassword_file p\n",
-        _ => section,
-    };
-    format!("{section}{line}\n{}\n", companions(row.name))
+    }
+}
+
+/// The same with its line.
+fn file_with(row: &Directive, line: &str) -> String {
+    match row.name {
+        "connection" => format!("{line}\naddress host\ntopic t\n"),
+        "address" => format!("connection one\ntopic t\n{line}\n"),
+        "topic" => format!("connection one\naddress host\n{line}\n"),
+        _ => format!("{}{line}\n{}\n", base(row), companions(row.name)),
+    }
+}
+
+/// Rows whose example leaves the configuration as it is.
+fn is_idle(row: &Directive) -> bool {
+    matches!(row.status, Status::Unnecessary(_))
+        || ["include_dir", "tls_keyform"].contains(&row.name)
 }
 
 fn load(text: &str) -> Result<String, Vec<String>> {
@@ -110,19 +119,18 @@ fn examples_land_where_they_should() {
     let mut out = String::new();
     for row in rows() {
         let _ = writeln!(out, "{}", row.example);
-        let base = match (&row.meaning, row.scope()) {
-            (Meaning::Section(..), _) => load(""),
-            (_, Scope::Listener) => load("listener 1883\nlistener_allow_anonymous true\n"),
-            (_, Scope::Bridge) => load("connection one\naddress host\ntopic t\n"),
-            _ => load(""),
-        };
+        let base = load(base(row)).unwrap();
         match (row.status, load(&file_with(row, row.example))) {
             (Status::Refused(_), Err(errors)) => {
                 let _ = writeln!(out, "    {}", errors.join("\n    "));
             }
             (Status::Refused(_), Ok(_)) => panic!("{} is not refused", row.name),
             (_, Err(errors)) => panic!("{}: {errors:?}", row.example),
-            (_, Ok(found)) => out.push_str(&support::added_lines(&base.unwrap(), &found)),
+            (_, Ok(found)) => {
+                let added = support::added_lines(&base, &found);
+                assert!(!added.is_empty() || is_idle(row), "{} changes nothing", row.example);
+                out.push_str(&added);
+            }
         }
     }
     support::check_golden(Path::new("tests/rows.golden"), &out);
@@ -218,7 +226,6 @@ fn values_are_checked_from_both_sides() {
     for row in rows().filter(|row| !matches!(row.status, Status::Refused(_))) {
         let name = row.name.replace("KEY", "x");
         let (good, bad) = values(row);
-        // `require_certificate false` and the like stand on their own.
         for value in good {
             let line = format!("{name} {value}");
             if let Err(errors) = load(&file_with(row, &line)) {
@@ -228,9 +235,9 @@ fn values_are_checked_from_both_sides() {
         for value in bad {
             let line = format!("{name} {value}");
             let errors = load(&file_with(row, &line)).expect_err(&line);
-            let about = |error: &&String| error.contains(&format!(": {name} "));
+            let about = |error: &String| error.contains(&format!(": {name} "));
             let is_include = row.name == "include_dir" && value == "/absent";
-            assert!(errors.iter().find(about).is_some() || is_include, "{line}: {errors:?}");
+            assert!(errors.iter().any(about) || is_include, "{line}: {errors:?}");
         }
     }
 }
@@ -250,4 +257,32 @@ fn text_and_paths_stand_once_and_the_last_flag_or_number_counts() {
     check("listener 1\nmax_qos 1\nlistener 2\nmax_qos 0", Ok("max_qos: 1"));
     check("listener 1\nmax_qos 1\nmaximum_qos 0", Ok("max_qos: 0"));
     check("log_type error\nlog_type debug", Ok("\"debug\""));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let secrets = "remote_username u\nremote_password hidden\nlocal_password hidden\n\
+                   bridge_identity i\nbridge_psk 5ec5e7\n";
+    let text = format!("connection one\naddress host\ntopic t\n{secrets}");
+    let source = Memory::default().with("/m", text.as_str());
+    let (config, _) = Config::load(&source, Path::new("/m")).unwrap();
+    let bridge = &config.bridges[0];
+    assert_eq!(bridge.remote.password.as_deref(), Some("hidden"));
+    assert_eq!(bridge.local.password.as_deref(), Some("hidden"));
+    assert_eq!(bridge.tls.psk.key.as_deref(), Some("5ec5e7"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hidden") && !shown.contains("5ec5e7"), "{shown}");
+
+    let errors = load(&text.replace("5ec5e7", "5ec5e")).unwrap_err();
+    assert!(errors.iter().all(|error| !error.contains("5ec5e")), "{errors:?}");
+}
+
+#[test]
+fn writing_down_the_default_of_what_is_missing_is_no_mistake() {
+    let text = "listener 1\nallow_anonymous true\nproxy_protocol_v2_require_tls false";
+    assert!(load(text).is_ok());
+    assert!(load(&text.replace("false", "true")).is_err());
+    let source = Memory::default().with("/m", "enable_control_api false # as before");
+    let (_, warnings) = Config::load(&source, Path::new("/m")).unwrap();
+    assert_eq!(warnings.len(), 1, "only the comment: {warnings:?}");
 }

@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Directive] = &[
             Ok(())
         })),
         "auto-",
-        "auto_id_prefix auto-",
+        "auto_id_prefix device-",
         "How Client Identifiers begin that the broker makes.",
     ),
     Directive::new(

@@ -87,7 +87,8 @@ pub(super) const ROWS: &[Directive] = &[
         "remote_password secret",
         "Password at the remote broker.",
     )
-    .aliases(&["password"]),
+    .aliases(&["password"])
+    .secret(),
     Directive::new(
         "local_clientid",
         Bridge(Text(|bridge, text| bridge.local.client_id = Some(text))),
@@ -108,7 +109,8 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         "local_password secret",
         "Password at this broker.",
-    ),
+    )
+    .secret(),
     Directive::new(
         "bridge_protocol_version",
         Bridge(Parsed(VERSION, Tail::Comment, |bridge: &mut Target, text| {
@@ -422,7 +424,8 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         "bridge_psk 00112233445566778899aabbccddeeff",
         "The pre-shared key.",
-    ),
+    )
+    .secret(),
 ];
 
 fn seconds(number: i64) -> Duration {

@@ -15,8 +15,8 @@ pub(super) const ROWS: &[Directive] = &[
         Section(Opens::Include, "a folder"),
         "",
         "include_dir /etc/mqttd/conf.d",
-        "Reads every file of this folder whose name ends in `.conf`, in the order of their \
-         names, at this point. Only the main file may include a folder.",
+        "Reads every file of this folder whose name ends in `.conf` at this point, in \
+         alphabetical order, `A` before `a` before `B`. Only the main file may include a folder.",
     )
     .repeats(),
     Directive::new(

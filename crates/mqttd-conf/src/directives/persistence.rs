@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Directive] = &[
         "persistence_file",
         Global(Text(|draft, name| draft.config.persistence.file = name)),
         "mosquitto.db",
-        "persistence_file mosquitto.db",
+        "persistence_file broker.db",
         "The name of Mosquitto's database in `persistence_location`.",
     )
     .at_start(),
