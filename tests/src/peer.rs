@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::notation::{Pattern, show, variable_length};
+use crate::place;
 use crate::process::PATIENCE;
 use crate::websocket;
 
@@ -192,11 +193,12 @@ impl Peer {
         self.expect_acknowledgement(0x70, packet_id);
     }
 
-    /// Expects an acknowledgement without an error. 5.0 allows success to be left out, to be said,
+    /// Expects an acknowledgement without an error, PUBLISH packets before it being kept for
+    /// later. 5.0 allows success to be left out, to be said,
     /// and 0x10 (no matching subscribers) in its place.
     #[track_caller]
     pub fn expect_acknowledgement(&mut self, first: u8, packet_id: u16) {
-        let packet = self.packet("an acknowledgement");
+        let packet = self.packet_among_publishes("an acknowledgement", first);
         let id = packet_id.to_be_bytes();
         let fits = packet[0] == first && packet.len() >= 4 && packet[2..4] == id;
         let is_success = packet.len() == 4
@@ -327,12 +329,84 @@ impl Peer {
     }
 
     /// Expects that the broker closes the connection, after a DISCONNECT with this reason (5.0).
+    /// Mosquitto 2.0.11 leaves the DISCONNECT out in places; only the peer may do so.
     #[track_caller]
     pub fn expect_disconnect(&mut self, reason: u8) {
+        if place::broker_is_peer() {
+            let all = self.everything();
+            assert!(all.is_empty() || all[0] == 0xe0 && all[2] == reason, "{}", show(&all));
+            return;
+        }
         let packet = self.packet("DISCONNECT");
         let fits = packet[0] == 0xe0 && packet.len() >= 3 && packet[2] == reason;
         assert!(fits, "wanted DISCONNECT {reason:02x}: {}", show(&packet));
         self.expect_closed();
+    }
+
+    /// Reads until the broker closes and returns all that came.
+    #[track_caller]
+    pub fn everything(&mut self) -> Vec<u8> {
+        let until = Instant::now() + PATIENCE;
+        while !self.is_closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.received.ends_with(&[0xd0, 0]) {
+                // Not closed: what came, and a mark that no broker sends.
+                self.received.extend(b"... and still open");
+                break;
+            }
+            if let Err(error) = self.read_some(left) {
+                assert!(is_timeout(&error), "{error}");
+            }
+        }
+        std::mem::take(&mut self.received)
+    }
+
+    /// Messages until exactly this packet comes; QoS exchanges are played to their end. Also
+    /// tells how many other packets came.
+    #[track_caller]
+    pub fn messages_until(&mut self, end: &[u8]) -> (Vec<Delivered>, usize) {
+        let (mut messages, mut others) = (Vec::new(), 0);
+        loop {
+            let packet = self.packet("a PUBLISH or the end");
+            if packet == end {
+                return (messages, others);
+            }
+            match packet[0] & 0xf0 {
+                0x30 => {
+                    let got = take_apart(&packet, self.level);
+                    let id = got.packet_id;
+                    match got.qos {
+                        0 => {}
+                        1 => self.send(&format!("40 02 {id:04x}")),
+                        _ => self.send(&format!("50 02 {id:04x}")),
+                    }
+                    messages.push(got);
+                }
+                0x60 => {
+                    let id = [packet[2], packet[3]];
+                    self.send(&format!("70 02 {:02x}{:02x}", id[0], id[1]));
+                }
+                _ => others += 1,
+            }
+        }
+    }
+
+    /// Another client publishes at QoS 2, so that the message has reached the broker when this
+    /// returns.
+    #[track_caller]
+    pub fn publish_from_another(&self, broker: &Broker, topic: &str, payload: &str) {
+        let mut other = Peer::joined(broker, Carrier::Tcp, Level::V311, "");
+        other.publish_qos2(1, topic, payload);
+    }
+
+    /// Sends in the notation; that the broker has closed meanwhile is not this side's failure.
+    pub fn send_unless_closed(&mut self, notation: &str) {
+        let bytes = Pattern::parse(notation).bytes();
+        let bytes = match self.carrier {
+            Carrier::Tcp => bytes,
+            Carrier::WebSocket => websocket::frame(websocket::BINARY, true, &bytes),
+        };
+        let _ = self.socket.write_all(&bytes);
     }
 
     /// Leaves with DISCONNECT and waits until the broker has closed the connection, so that what

@@ -75,16 +75,19 @@ fn a_topic_of_65535_bytes() {
 /// Lengths around every boundary of the Remaining Length and of the WebSocket frame.
 #[test]
 fn sizes_around_the_boundaries_of_the_length_fields() {
-    let broker = Broker::open();
+    let broker = Broker::with("max_packet_size 3000000");
     for carrier in Carrier::ALL {
         let mut peer = Peer::joined(&broker, carrier, Level::V311, "c");
         peer.subscribe("t", 0);
         for boundary in [0x80_usize, 0x4000, 0x1_0000, 0x20_0000] {
+            if mqttd_tests::place::broker_is_peer()
+                && carrier == Carrier::WebSocket
+                && boundary > 0x1_0000
+            {
+                continue; // libwebsockets takes 20 seconds for each of these
+            }
             // The packet is topic (3) and payload.
             for size in boundary - 5..boundary + 3 {
-                if size > 1_999_000 {
-                    continue;
-                }
                 let payload: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
                 peer.send_bytes(&publish_bytes("t", &payload));
                 assert!(peer.delivered().payload == payload, "{size} bytes over {carrier:?}");
@@ -126,6 +129,9 @@ fn the_default_limit_is_two_million_bytes() {
 fn max_packet_size_refuses_larger_ones() {
     let broker = Broker::with("max_packet_size 1000");
     for carrier in Carrier::ALL {
+        if carrier == Carrier::WebSocket && mqttd_tests::place::broker_is_peer() {
+            continue; // mosquitto 2.0.11 has no limit there
+        }
         let mut peer = Peer::joined(&broker, carrier, Level::V311, "c");
         peer.subscribe("t", 0);
         // Fixed header 1 + 2, topic 3: a packet of 1000 bytes passes. Mosquitto leaves the fixed
