@@ -266,9 +266,10 @@ impl World {
     /// Frees the bytes of files without a name that nobody has open.
     fn reap(&mut self, inode: usize) {
         let named = |names: &BTreeMap<String, usize>| names.values().any(|i| *i == inode);
-        let pending = self.pending.iter().any(
-            |change| matches!(change, Change::Link { inode: i, .. } if *i == inode),
-        );
+        let pending = self
+            .pending
+            .iter()
+            .any(|change| matches!(change, Change::Link { inode: i, .. } if *i == inode));
         let gone = self.inodes[inode].handles == 0;
         if gone && !pending && !named(&self.live) && !named(&self.durable) {
             self.inodes[inode] = Inode::default();
@@ -304,7 +305,8 @@ impl World {
                 Change::Write { inode, offset, bytes } => {
                     let mut at = 0;
                     while at < bytes.len() {
-                        let end = ((offset + at) / SECTOR * SECTOR + SECTOR - offset).min(bytes.len());
+                        let end =
+                            ((offset + at) / SECTOR * SECTOR + SECTOR - offset).min(bytes.len());
                         if random.below(4) > 0 {
                             let bytes = bytes[at..end].to_vec();
                             self.settle(Change::Write { inode, offset: offset + at, bytes });
@@ -419,9 +421,8 @@ impl Disk for DiskMem {
         if world.failing_syncs {
             return Err(io::Error::other("the device failed"));
         }
-        let is_bytes = |change: &Change| {
-            matches!(change, Change::Write { .. } | Change::Truncate { .. })
-        };
+        let is_bytes =
+            |change: &Change| matches!(change, Change::Write { .. } | Change::Truncate { .. });
         world.pending.retain(is_bytes);
         let before = std::mem::replace(&mut world.durable, BTreeMap::new());
         world.durable = world.live.clone();

@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::frame::{Frame, Kind};
 use crate::index::{Index, MAX_OFFSET, Place, Segment};
 use crate::report::{Hole, HoleKind, OpenReport, TornTail};
+use crate::reserve::{self, Reserve};
 use crate::scan::{self, Damaged, Extent, Found};
 use crate::segment::{HEADER_BYTES, Header, HeaderError, SegmentId};
 
@@ -22,9 +23,7 @@ pub(crate) struct Recovered {
     pub(crate) report: OpenReport,
     /// Files that no longer count.
     pub(crate) leftovers: Vec<String>,
-    /// Files of dead segments kept for reuse.
-    pub(crate) free: Vec<String>,
-    pub(crate) has_reserve: bool,
+    pub(crate) reserve: Reserve,
 }
 
 /// A segment file and what its header says.
@@ -60,41 +59,55 @@ pub(crate) fn recover<D: Disk>(
         progress(done, total);
     }
     recovery.finish();
+    recovery.fill_up_to(files.highest, MAX_MISSING_SEGMENTS)?;
     let head = recovery.head;
-    files.leftovers.extend(
-        files.segments.iter().filter(|file| file.id.number < head).map(|file| file.id.file_name()),
-    );
+    let old = files.segments.iter().filter(|file| file.id.number < head);
+    files.leftovers.extend(old.map(|file| file.id.file_name()));
+    for (file, says) in files.misnamed {
+        // A dead segment's file that was renamed for reuse and not begun; anything else is left alone.
+        if says.number < head {
+            files.leftovers.push(file);
+        } else {
+            let kind = HoleKind::Misnamed { says: says.number };
+            recovery.report.holes.push(Hole { file, offset: 0, bytes: 0, kind });
+        }
+    }
     Ok(Recovered {
         index: recovery.index,
         orders: recovery.orders,
         report: recovery.report,
         leftovers: files.leftovers,
-        free: files.free,
-        has_reserve: files.has_reserve,
+        reserve: files.reserve,
     })
 }
 
+#[derive(Default)]
 struct Files {
     segments: Vec<SegmentFile>,
     leftovers: Vec<String>,
-    free: Vec<String>,
-    has_reserve: bool,
+    /// Files whose header names another segment than their name.
+    misnamed: Vec<(String, SegmentId)>,
+    /// The highest number in any segment file's name. None is ever used again.
+    highest: u64,
+    reserve: Reserve,
 }
 
 impl Files {
     fn list<D: Disk>(disk: &D) -> Result<Files, StoreError> {
-        let mut files =
-            Files { segments: vec![], leftovers: vec![], free: vec![], has_reserve: false };
+        let mut files = Files::default();
         for name in disk.list().map_err(StoreError::io("listing the directory"))? {
             if let Some(id) = SegmentId::from_file_name(&name) {
+                files.highest = files.highest.max(id.number);
                 match read_header(disk, &name)? {
-                    Ok(header) if header.id != id => files.leftovers.push(name),
+                    Ok(header) if header.id != id => files.misnamed.push((name, header.id)),
                     header => files.segments.push(SegmentFile { id, header: header.ok() }),
                 }
             } else if name.starts_with("free-") {
-                files.free.push(name);
-            } else if name == crate::reserve::NAME {
-                files.has_reserve = true;
+                // Not reused: its bytes may be those of a segment whose name did not reach the device, and
+                // that number will be given again.
+                files.leftovers.push(name);
+            } else if name == reserve::NAME {
+                files.reserve = reserve::inspect(disk)?;
             }
         }
         files.segments.sort_by_key(|file| file.id);
@@ -336,9 +349,27 @@ impl Recovery {
         self.report.lsn = self.last.unwrap_or(self.first.map_or(0, |first| first - 1));
     }
 
+    /// Accounts for segment numbers that are taken by files that hold nothing.
+    fn fill_up_to(&mut self, highest: u64, limit: u64) -> Result<(), StoreError> {
+        let Some(last) = self.index.segments.back().map(|segment| segment.id) else {
+            return Ok(());
+        };
+        if highest.saturating_sub(last.number) > limit {
+            return Err(StoreError::Mixed {
+                file: SegmentId { number: highest, ..last }.file_name(),
+            });
+        }
+        for number in last.number + 1..=highest {
+            let id = SegmentId { number, ..last };
+            self.index.segments.push_back(Segment { id, end: 0, live: 0, present: false });
+        }
+        Ok(())
+    }
+
     /// Takes back what was reported about files below the head, and about batches missing behind them.
     fn ignore_leftovers(&mut self, head: u64) {
-        let counts = |file: &str| SegmentId::from_file_name(file).is_none_or(|id| id.number >= head);
+        let counts =
+            |file: &str| SegmentId::from_file_name(file).is_none_or(|id| id.number >= head);
         let gaps = std::mem::take(&mut self.gaps);
         let mut at = 0;
         self.report.holes.retain(|hole| {

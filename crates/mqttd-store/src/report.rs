@@ -80,6 +80,11 @@ pub enum HoleKind {
     },
     /// The whole segment file is missing.
     Segment,
+    /// The file's header names another segment than its name does: renamed by somebody. It was left alone.
+    Misnamed {
+        /// The number in its header.
+        says: u64,
+    },
     /// Records that verified at opening no longer did when they were needed.
     Records {
         /// How many.
@@ -107,6 +112,9 @@ impl fmt::Display for Hole {
                 write!(f, "{file}: batches {first} to {last} are missing before {offset}: {AFTER}")
             }
             HoleKind::Segment => write!(f, "{file}: the file is missing: {AFTER}"),
+            HoleKind::Misnamed { says } => {
+                write!(f, "{file}: is segment {says} by its header, was not read")
+            }
             HoleKind::Records { lost } => {
                 write!(f, "{file}: {lost} records became unreadable and are lost")
             }

@@ -11,7 +11,7 @@ use crate::index::{self, Index, Place, Segment, Was};
 use crate::log_reader::LogReader;
 use crate::open;
 use crate::report::{Hole, HoleKind, OpenReport, Stats};
-use crate::reserve;
+use crate::reserve::{self, Reserve};
 use crate::rewrite::Rewrite;
 use crate::segment::{HEADER_BYTES, Header, SegmentId};
 use crate::sync::SyncState;
@@ -92,7 +92,7 @@ pub struct Store<D: Disk> {
     /// Damage noticed since the store was opened.
     pub(crate) damage: Vec<Hole>,
     batch: Batch,
-    has_reserve: bool,
+    reserve: Reserve,
     _lock: D::Lock,
 }
 
@@ -150,7 +150,7 @@ impl<D: Disk> Store<D> {
         let disk = Arc::new(disk);
         let mut report = found.report;
         let last = found.index.segments.back().cloned();
-        let sync = SyncState::after_open(&found.index, found.leftovers, found.free);
+        let sync = SyncState::after_open(&found.index, found.leftovers);
         let mut store = Store {
             active: Active {
                 id: SegmentId {
@@ -170,7 +170,7 @@ impl<D: Disk> Store<D> {
             stats: Stats::default(),
             damage: Vec::new(),
             batch: Batch::default(),
-            has_reserve: found.has_reserve,
+            reserve: found.reserve,
             options,
             disk,
             _lock: lock,
@@ -546,7 +546,7 @@ impl<D: Disk> Store<D> {
 
     /// Writes a batch of deaths into the reserve, as a new segment.
     fn write_on_reserve(&mut self, deaths: &[u64]) -> Result<u64, StoreError> {
-        if !self.has_reserve {
+        if self.reserve != Reserve::Ready {
             return Err(StoreError::DiskFull);
         }
         self.take_back();
@@ -555,7 +555,7 @@ impl<D: Disk> Store<D> {
         }
         let name = self.active.id.file_name();
         self.disk.rename(reserve::NAME, &name).map_err(StoreError::io("renaming"))?;
-        self.has_reserve = false;
+        self.reserve = Reserve::Missing;
         self.sync.dir_changed();
         let file = self.disk.open(&name).map_err(StoreError::io("opening"))?;
         self.active.file = Some(Arc::new(file));
@@ -568,15 +568,19 @@ impl<D: Disk> Store<D> {
     /// New records are taken only while there is a reserve for their deaths.
     fn ensure_reserve(&mut self) -> Result<(), StoreError> {
         let bytes = self.options.reserve_bytes;
-        if self.has_reserve || bytes == 0 {
+        if self.reserve == Reserve::Ready || bytes == 0 {
             return Ok(());
         }
         let free = self.disk.free_bytes().map_err(StoreError::io("asking for free space"))?;
         if free < bytes + self.staged_bytes() as u64 {
             return Err(StoreError::DiskFull);
         }
+        if self.reserve == Reserve::Spoilt {
+            self.disk.remove(reserve::NAME).map_err(StoreError::io("removing"))?;
+            self.reserve = Reserve::Missing;
+        }
         reserve::create(&*self.disk, bytes)?;
-        self.has_reserve = true;
+        self.reserve = Reserve::Ready;
         self.stats.written_bytes += bytes;
         Ok(())
     }

@@ -66,18 +66,14 @@ impl<D: Disk> SyncJob<D> {
 }
 
 impl<D: Disk> SyncState<D> {
-    pub(crate) fn after_open(
-        index: &Index,
-        doomed: Vec<String>,
-        free: Vec<String>,
-    ) -> SyncState<D> {
+    pub(crate) fn after_open(index: &Index, doomed: Vec<String>) -> SyncState<D> {
         let present = index.segments.iter().filter(|segment| segment.present);
         SyncState {
             unsynced: present.map(|segment| (segment.id, None)).collect(),
             dir_changed: true,
             retired: VecDeque::new(),
             doomed,
-            free,
+            free: Vec::new(),
             durable: 0,
             outstanding: false,
             failed: None,

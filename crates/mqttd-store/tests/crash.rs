@@ -63,7 +63,14 @@ fn in_order(state: &State) -> Vec<(u64, Body)> {
 impl Model {
     fn new() -> Model {
         let batches = BTreeMap::from([(0, State::new())]);
-        Model { now: State::new(), born: 0, batches, puts: BTreeSet::new(), committed: 0, durable: 0 }
+        Model {
+            now: State::new(),
+            born: 0,
+            batches,
+            puts: BTreeSet::new(),
+            committed: 0,
+            durable: 0,
+        }
     }
 
     fn put(&mut self, id: u64, body: &[u8]) {
@@ -225,7 +232,10 @@ fn whatever_sectors_a_power_cut_keeps_nothing_synced_is_lost_and_holes_are_told(
         let (mut store, found, report) = open(&disk, seed);
         let later: Vec<&State> = model.batches.range(model.durable..).map(|(_, s)| s).collect();
         for (id, body) in &found {
-            assert!(model.puts.contains(&(*id, *body)), "seed {seed}: record {id} was never put like that");
+            assert!(
+                model.puts.contains(&(*id, *body)),
+                "seed {seed}: record {id} was never put like that"
+            );
         }
         let base = model.at(model.durable);
         for (id, (_, body)) in base {
