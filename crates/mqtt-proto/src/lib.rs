@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod codec;
+pub mod connection;
 pub mod error;
 pub mod packet;
 pub mod packet_id;

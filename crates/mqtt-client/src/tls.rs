@@ -1,0 +1,110 @@
+//! The client's TLS settings, as file contents; [`Tls::system`] needs none.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use mqtt_net::tls::{
+    ClientTls, ClientTlsOptions, MinimumVersion, Pem, Roots, TlsError, Verification,
+};
+
+/// A ready TLS configuration. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub(crate) client: ClientTls,
+}
+
+/// What [`Tls::new`] is made from.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// CA certificates in PEM with the names of their files; empty for those of the operating system.
+    pub authorities: Vec<(String, Vec<u8>)>,
+    /// The client's certificate chain and its key in PEM, with the names of their files.
+    pub identity: Option<[(String, Vec<u8>); 2]>,
+    /// How much of the Server's certificate is checked.
+    pub verification: Verification,
+    /// The lowest version to speak: 1.2 by default.
+    pub minimum: MinimumVersion,
+    /// Application protocols to offer (ALPN).
+    pub alpn: Vec<String>,
+}
+
+impl Tls {
+    /// The operating system's CAs, everything checked.
+    ///
+    /// # Errors
+    /// The system has no CA certificates.
+    pub fn system() -> Result<Self, TlsError> {
+        Self::new(&TlsSettings::default())
+    }
+
+    /// Trusts the CAs in one PEM file.
+    ///
+    /// # Errors
+    /// The file can't be read or holds no certificate.
+    pub fn with_ca_file(path: &Path) -> Result<Self, TlsFileError> {
+        let contents = fs::read(path).map_err(|source| TlsFileError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+        let authorities = vec![(path.display().to_string(), contents)];
+        Ok(Self::new(&TlsSettings { authorities, ..TlsSettings::default() })?)
+    }
+
+    /// Checks everything that can be checked before the first connection.
+    ///
+    /// # Errors
+    /// A certificate or key that can't be used; the message names the file.
+    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let authorities: Vec<Pem<'_>> = settings.authorities.iter().map(as_pem).collect();
+        let alpn: Vec<&[u8]> = settings.alpn.iter().map(String::as_bytes).collect();
+        let roots = match authorities.as_slice() {
+            [] => Roots::System,
+            files => Roots::Files(files),
+        };
+        let identity = settings.identity.as_ref();
+        let client = ClientTls::new(ClientTlsOptions {
+            roots,
+            verification: settings.verification,
+            identity: identity.map(|[chain, key]| (as_pem(chain), as_pem(key))),
+            minimum: settings.minimum,
+            alpn: &alpn,
+        })?;
+        Ok(Self { client })
+    }
+}
+
+fn as_pem((name, contents): &(String, Vec<u8>)) -> Pem<'_> {
+    Pem { name, contents }
+}
+
+/// Why [`Tls::with_ca_file`] failed.
+#[derive(Debug)]
+pub enum TlsFileError {
+    /// The file can't be read.
+    Read {
+        /// Its name.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What stands in it can't be used.
+    Tls(TlsError),
+}
+
+impl From<TlsError> for TlsFileError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl std::fmt::Display for TlsFileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(f, "cannot read {path}: {source}"),
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsFileError {}
