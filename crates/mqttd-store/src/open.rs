@@ -167,9 +167,11 @@ struct Recovery {
     first: Option<u64>,
     undecided: Vec<Undecided>,
     /// The segment the last batch was in.
-    last_segment: u64,
-    /// Missing batches: the segment of the batch before, and which hole of the report says so.
-    gaps: Vec<(u64, usize)>,
+    last_segment: Option<u64>,
+    /// The highest head any batch declared, trusted or not.
+    declared_head: u64,
+    /// For each hole of the report, the segment it takes records from; `None` when it takes none.
+    hole_segments: Vec<Option<u64>>,
     /// A segment whose header and first batch do not verify.
     headless: Option<(u64, TornTail)>,
 }
@@ -193,8 +195,9 @@ impl Recovery {
             last: None,
             first: files.first().and_then(|file| file.header).map(|header| header.first_seq),
             undecided: Vec::new(),
-            last_segment: u64::MAX,
-            gaps: Vec::new(),
+            last_segment: None,
+            declared_head: 0,
+            hole_segments: Vec::new(),
             headless: None,
         })
     }
@@ -207,27 +210,22 @@ impl Recovery {
         let name = file.id.file_name();
         let reused = file.header.is_none_or(|header| header.reused);
         if let Some(header) = file.header {
-            self.reach(&name, 0, header.first_seq);
+            self.reach(number, &name, 0, header.first_seq);
         }
         let extent = Extent { seed: file.id.seed(), exact: limit.is_some(), reused };
-        let (mut whole_end, mut batches) = (HEADER_BYTES as u64, 0u64);
+        let mut batches = 0u64;
         let end = scan::scan(buf, extent, |found| match found {
             Found::Batch { head, frames } => {
                 let offset = frames.first().map_or(0, |(offset, _)| *offset);
                 self.batch(number, &name, offset, head.seq, frames);
-                self.head = self.head.max(head.head);
-                whole_end = frames.last().map_or(whole_end, |(at, f)| at + f.len() as u64);
+                self.declare_head(head.head);
                 batches += 1;
             }
             Found::Damaged(damaged) => self.undecided.push(undecided(number, &name, damaged)),
         });
         if let Some(limit) = limit.filter(|limit| end < *limit) {
-            self.report.holes.push(Hole {
-                file: name.clone(),
-                offset: end,
-                bytes: limit - end,
-                kind: HoleKind::Batches { kept: 0 },
-            });
+            let (file, kind) = (name.clone(), HoleKind::Batches { kept: 0 });
+            self.hole(Some(number), Hole { file, offset: end, bytes: limit - end, kind });
         }
         if file.header.is_none() && batches == 0 && limit.is_none() {
             let bytes = buf.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
@@ -235,7 +233,7 @@ impl Recovery {
         }
         if file.header.is_none() && (batches > 0 || limit.is_some()) {
             let (offset, bytes) = (0, HEADER_BYTES as u64);
-            self.report.holes.push(Hole { file: name, offset, bytes, kind: HoleKind::Header });
+            self.hole(None, Hole { file: name, offset, bytes, kind: HoleKind::Header });
         }
         self.report.bytes += buf.len() as u64;
         if let Some(segment) = self.index.segment_mut(number) {
@@ -243,8 +241,22 @@ impl Recovery {
         }
     }
 
+    fn hole(&mut self, segment: Option<u64>, hole: Hole) {
+        self.report.holes.push(hole);
+        self.hole_segments.push(segment);
+    }
+
+    /// A batch says that segments below `head` do not count: what lived there was killed, or copied to
+    /// segments that count. With a hole in those that may be what is lost, and old files are worth reading.
+    fn declare_head(&mut self, head: u64) {
+        self.declared_head = self.declared_head.max(head);
+        if self.hole_segments.iter().flatten().all(|segment| *segment < head) {
+            self.head = self.head.max(head);
+        }
+    }
+
     /// The log goes on at `offset` of `file` with batch `seq`: what came before had been written.
-    fn reach(&mut self, file: &str, offset: u64, seq: u64) {
+    fn reach(&mut self, number: u64, file: &str, offset: u64, seq: u64) {
         self.decide(Some(seq));
         let expected = self.last.map(|last| last + 1).or(self.first);
         let Some(first) = expected.filter(|first| *first < seq) else { return };
@@ -252,8 +264,8 @@ impl Recovery {
         // A hole in this very place already says it.
         if self.report.holes.last().is_none_or(|hole| hole.file != file) {
             let kind = HoleKind::Missing { first, last: seq - 1 };
-            self.gaps.push((self.last_segment, self.report.holes.len()));
-            self.report.holes.push(Hole { file: file.to_owned(), offset, bytes: 0, kind });
+            let hole = Hole { file: file.to_owned(), offset, bytes: 0, kind };
+            self.hole(Some(self.last_segment.unwrap_or(number)), hole);
         }
     }
 
@@ -265,12 +277,12 @@ impl Recovery {
         seq: u64,
         frames: &[(u64, Frame<'_>)],
     ) {
-        self.reach(file, offset, seq);
+        self.reach(number, file, offset, seq);
         if self.last.is_some_and(|last| seq <= last) {
             return;
         }
         self.last = Some(seq);
-        self.last_segment = number;
+        self.last_segment = Some(number);
         self.report.batches += 1;
         for (offset, frame) in frames {
             changes(number, *offset, frame, |change| {
@@ -314,7 +326,8 @@ impl Recovery {
                 }
                 None => HoleKind::Batches { kept },
             };
-            self.report.holes.push(Hole { file: stretch.file.clone(), offset, bytes, kind });
+            let file = stretch.file.clone();
+            self.hole(Some(stretch.number), Hole { file, offset, bytes, kind });
         }
         for change in stretch.changes {
             apply(&mut self.index, &mut self.orders, change);
@@ -341,7 +354,7 @@ impl Recovery {
             }
             self.ignore_leftovers(head);
         }
-        if self.head > 0 {
+        if self.declared_head > 0 {
             self.missing_segments(lowest);
         }
         self.report.segments = self.index.segments.iter().filter(|s| s.present).count() as u64;
@@ -366,18 +379,15 @@ impl Recovery {
         Ok(())
     }
 
-    /// Takes back what was reported about files below the head, and about batches missing behind them.
+    /// Takes back what was reported about files below the head.
     fn ignore_leftovers(&mut self, head: u64) {
-        let counts =
-            |file: &str| SegmentId::from_file_name(file).is_none_or(|id| id.number >= head);
-        let gaps = std::mem::take(&mut self.gaps);
-        let mut at = 0;
+        let below = |file: &str| SegmentId::from_file_name(file).is_some_and(|id| id.number < head);
+        let mut segments = std::mem::take(&mut self.hole_segments).into_iter();
         self.report.holes.retain(|hole| {
-            let gap = gaps.iter().find(|(_, hole)| *hole == at);
-            at += 1;
-            counts(&hole.file) && gap.is_none_or(|(segment, _)| *segment >= head)
+            let lost_from = segments.next().flatten();
+            !below(&hole.file) && lost_from.is_none_or(|segment| segment >= head)
         });
-        self.report.torn = self.report.torn.take().filter(|torn| counts(&torn.file));
+        self.report.torn = self.report.torn.take().filter(|torn| !below(&torn.file));
     }
 
     /// The last segment's first write was cut: it holds nothing, and its successor will say so.
@@ -395,7 +405,7 @@ impl Recovery {
     /// A missing first segment shows only here; others show as missing batches.
     fn missing_segments(&mut self, lowest: u64) {
         let Some(salt) = self.index.segments.front().map(|segment| segment.id.salt) else { return };
-        for number in (self.head..lowest).take(1) {
+        for number in (self.declared_head..lowest).take(1) {
             let file = SegmentId { number, salt }.file_name();
             self.report.holes.push(Hole { file, offset: 0, bytes: 0, kind: HoleKind::Segment });
         }

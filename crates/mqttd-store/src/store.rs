@@ -344,8 +344,8 @@ impl<D: Disk> Store<D> {
         frame::write_batch(&mut batch.buf[at..], tail + at as u64, self.active.seed, batch_head);
         if new {
             let (id, previous_end) = (self.active.id, self.active.previous_end);
-            // Not the new head: the header may reach the disk without the batch that moves it.
-            let head = self.index.head();
+            // The header may reach the disk without the batches before it, so it names what is settled.
+            let head = self.sync.settled_head(&self.index);
             let header = Header { id, reused, first_seq: self.lsn + 1, previous_end, head };
             batch.buf[..HEADER_BYTES].copy_from_slice(&header.encode());
         }

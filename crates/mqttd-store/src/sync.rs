@@ -85,6 +85,12 @@ impl<D: Disk> SyncState<D> {
         self.failed.clone()
     }
 
+    /// The lowest segment whose file may be needed again: those below are dead by batches on the device.
+    pub(crate) fn settled_head(&self, index: &Index) -> u64 {
+        let waiting = self.retired.iter().find(|(lsn, _)| *lsn > self.durable);
+        waiting.map_or(index.head(), |(_, id)| id.number)
+    }
+
     pub(crate) fn dir_changed(&mut self) {
         self.dir_changed = true;
     }
