@@ -161,15 +161,16 @@ fn mistakes_are_refused_with_file_and_line() {
         "protocol carrier-pigeon",
     ];
     for mistake in mistakes {
+        if broker_is_peer() && mistake == "max_queued_messages few" {
+            continue; // read as 0 by 2.0.11
+        }
         let said = refused(&format!("listener {{port}} 127.0.0.1\n{mistake}\n"));
         let all = said.out() + &said.err();
         assert_eq!(said.code(), 3, "{mistake}: {all}");
         let word = mistake.split(' ').next().unwrap();
-        if broker_is_peer() {
-            continue; // 2.0.11 does not name the place of each of them
-        }
         assert!(all.contains(&format!("mosquitto.conf:{line}")), "{mistake}: {all}");
-        assert!(all.contains(word), "{mistake}: {all}");
+        // 2.0.11 says "port" for the port of a listener.
+        assert!(broker_is_peer() || all.contains(word), "{mistake}: {all}");
     }
 }
 
@@ -256,11 +257,19 @@ listener {ws} 127.0.0.1
 protocol websockets
 ";
     let broker = Broker::config(text);
-    let _one = Peer::joined(&broker, Carrier::Tcp, Level::V311, "1");
-    let _two = Peer::joined(&broker, Carrier::Tcp, Level::V311, "2");
-    let mut three = Peer::tcp(&broker);
-    three.send_unless_closed("10 [ <MQTT> 04 02 003c <3> ]");
-    assert!(!three.everything().starts_with(&[0x20, 2, 0, 0]), "beyond max_connections");
+    // Mosquitto 2.0.11 lets one more in than it says.
+    let limit = if broker_is_peer() { 3 } else { 2 };
+    let mut inside = Vec::new();
+    for number in 0..limit {
+        let id = number.to_string();
+        inside.push(Peer::joined(&broker, Carrier::Tcp, Level::V311, &id));
+    }
+    let mut beyond = Peer::tcp(&broker);
+    beyond.send_unless_closed("10 [ <MQTT> 04 02 003c <beyond> ]");
+    assert!(!beyond.everything().starts_with(&[0x20, 2, 0, 0]), "beyond max_connections");
+    // A place that is given back can be taken again.
+    inside.pop().unwrap().leave();
+    Peer::joined(&broker, Carrier::Tcp, Level::V311, "next").expect_nothing();
     let _web = Peer::joined(&broker, Carrier::WebSocket, Level::V311, "4");
 }
 
@@ -303,9 +312,12 @@ fn retain_available_false_refuses_retained_messages() {
 #[test]
 fn max_keepalive_is_told_in_5_0_and_refuses_the_older_ones() {
     let broker = Broker::with("max_keepalive 100");
-    let mut peer = Peer::tcp(&broker);
-    peer.send("10 [ <MQTT> 04 02 00c8 <c> ]");
-    peer.expect("20 02 00 02");
+    if !broker_is_peer() {
+        // As Mosquitto 2.1; 2.0.11 lets them in.
+        let mut peer = Peer::tcp(&broker);
+        peer.send("10 [ <MQTT> 04 02 00c8 <c> ]");
+        peer.expect("20 02 00 02");
+    }
     let mut peer = Peer::tcp(&broker);
     peer.send("10 [ <MQTT> 05 02 00c8 [ ] <c> ]");
     let answer = peer.packet("CONNACK");
