@@ -1,1 +1,49 @@
-//! The MQTT broker as one deterministic shard machine, without I/O.
+//! The broker's brain: shards as deterministic machines without I/O.
+//!
+//! The law of the machine: [`Shard::handle`] takes one [`Event`] at one moment and hands everything
+//! that must happen because of it to an [`Output`], before the next event. It reads no clock, socket,
+//! file or random source; the same events give the same output.
+//!
+//! Reading order: `event.rs`, `output.rs`, `shard.rs`, `connect.rs`, `session.rs`, `publish.rs`,
+//! `deliver.rs`, `subscribe.rs`; then `acknowledge.rs` and `journal.rs` for what is promised.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod acknowledge;
+mod alias;
+mod connect;
+mod deliver;
+pub mod drops;
+pub mod envelope;
+pub mod event;
+mod expiry;
+pub mod ids;
+mod journal;
+pub mod limits;
+mod matching;
+pub mod message;
+pub mod notice;
+pub mod output;
+mod publish;
+mod queue;
+pub mod record;
+mod replay;
+pub mod restore;
+mod retained;
+mod session;
+pub mod settings;
+mod shard;
+mod shared;
+pub mod stats;
+mod subscribe;
+mod subscribers;
+pub mod time;
+mod will;
+pub mod wire;
+
+pub use event::Event;
+pub use output::Output;
+pub use shard::{SHARDS_MAX, Shard};

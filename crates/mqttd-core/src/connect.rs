@@ -1,0 +1,494 @@
+//! CONNECT: admission, takeover, resumption; and the one path on which a connection ends.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+
+use mqtt_proto::packet::{Ack, Connack, Connect, Disconnect, PacketType};
+use mqtt_proto::property::{PropertyId, Value};
+use mqtt_proto::qos::Resend;
+use mqtt_proto::{PropertiesBuf, QoS, ReasonCode};
+
+use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::deliver::{Frames, Layout, write_publish};
+use crate::drops::DropReason;
+use crate::event::Admission;
+use crate::expiry::Timer;
+use crate::ids::{ConnectionKey, SessionKey, SessionUid};
+use crate::message::Passing;
+use crate::notice::{Ending, Notice, SentPacket};
+use crate::output::Output;
+use crate::record::{Record, SessionRecord};
+use crate::session::{NEVER_EXPIRES, Online, Session};
+use crate::shard::Shard;
+use crate::time::Instant;
+use crate::will::Will;
+
+impl Shard {
+    /// A verified Client asks for a connection.
+    pub(crate) fn connect<O: Output>(
+        &mut self,
+        admission: &Admission<'_>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let connect = &admission.connect;
+        if let Err(reason) = self.admit(admission) {
+            self.refuse(admission, reason, out);
+            return;
+        }
+        let key = self.take_over(admission.client_id, connect.clean_start, now, out);
+        let session_present = key.is_some();
+        let key = match key {
+            Some(key) => key,
+            None => match self.new_session(admission) {
+                Ok(key) => key,
+                Err(reason) => return self.refuse(admission, reason, out),
+            },
+        };
+        self.bind(key, admission, now, out);
+        self.send_connack(key, admission, session_present, out);
+        self.announce_presence(key, out);
+        if session_present {
+            self.resend(key, now, out);
+            self.pump(key, now, out);
+        }
+    }
+
+    /// What the shard itself may refuse.
+    fn admit(&self, admission: &Admission<'_>) -> Result<(), ReasonCode> {
+        let connect = &admission.connect;
+        let listener = self.settings.listener(admission.listener);
+        if let Some(will) = &connect.will {
+            if will.qos > listener.qos_max {
+                return Err(ReasonCode::QoSNotSupported);
+            }
+            if will.retain && !self.settings.retain_available {
+                return Err(ReasonCode::RetainNotSupported);
+            }
+        }
+        let keep_alive = connect.keep_alive_seconds;
+        match self.settings.keep_alive_seconds_max {
+            // 5.0 is told the Server's value instead.
+            Some(max) if !connect.version.has_properties() => {
+                if keep_alive == 0 || keep_alive > max {
+                    return Err(ReasonCode::ClientIdentifierNotValid);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn refuse<O: Output>(&mut self, admission: &Admission<'_>, reason: ReasonCode, out: &mut O) {
+        let connection = admission.connection;
+        let version = admission.connect.version;
+        let code = if version.has_properties() {
+            Some(reason.value())
+        } else {
+            reason.connect_return_code()
+        };
+        if let Some(code) = code {
+            let properties = mqtt_proto::Properties::EMPTY;
+            Connack { session_present: false, code, properties }
+                .encode(version, out.wire(connection).bytes_mut())
+                .expect("a CONNACK without properties fits");
+            self.stats.packets_sent += 1;
+        }
+        out.notice(Notice::Refused { connection, client_id: admission.client_id, reason });
+        out.close(connection);
+    }
+
+    /// Ends the identifier's present connection, and its session when a clean start is asked for.
+    /// Returns the session that goes on.
+    fn take_over<O: Output>(
+        &mut self,
+        client_id: &str,
+        clean_start: bool,
+        now: Instant,
+        out: &mut O,
+    ) -> Option<SessionKey> {
+        let key = self.find_session(client_id)?;
+        let session = &self.sessions[key.0 as usize];
+        if let Some(online) = &session.online {
+            let connection = online.connection;
+            let goes_on = session.is_persistent() && !clean_start;
+            // A delayed will is not due when the session goes on at once [MQTT-3.1.3-9].
+            self.end_connection(connection, Ending::TakenOver, now, out);
+            if !goes_on && self.find_session(client_id).is_some() {
+                self.end_session(key, now, out);
+            }
+        } else if clean_start {
+            self.end_session(key, now, out);
+        }
+        let key = self.find_session(client_id)?;
+        self.discard_will(key, out);
+        Some(key)
+    }
+
+    fn new_session(&mut self, admission: &Admission<'_>) -> Result<SessionKey, ReasonCode> {
+        let max = self.settings.sessions_max;
+        if max.is_some_and(|max| self.sessions.len() >= max as usize) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let uid = SessionUid(self.journal.new_id().0);
+        Ok(self.insert_session(Session::new(uid, admission.client_id)))
+    }
+
+    /// Gives the session its new connection.
+    fn bind<O: Output>(
+        &mut self,
+        key: SessionKey,
+        admission: &Admission<'_>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let connect = &admission.connect;
+        let expiry_seconds = self.session_expiry(connect);
+        let listener = self.settings.listener(admission.listener);
+        let alias_max = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
+        let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
+        let aliases_in = IncomingAliases::new(listener.topic_aliases_max);
+        let keep_alive_millis = u64::from(self.keep_alive(connect)) * 1500;
+        self.epochs += 1;
+        let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
+        let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
+        let online = Online {
+            connection: admission.connection,
+            epoch: self.epochs,
+            version: connect.version,
+            keep_alive_millis,
+            last_received: now,
+            packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
+            wants_problem_information: problem != Some(0),
+            aliases_in,
+            aliases_out,
+            inflight_bytes: 0,
+            held: 0,
+            held_publishes: 0,
+            is_dropping: false,
+        };
+        if keep_alive_millis > 0 {
+            let timer = Timer::KeepAlive(key, online.epoch);
+            self.timers.set(now.plus_millis(keep_alive_millis), timer);
+        }
+        let send_window = match connect.properties.u16(PropertyId::ReceiveMaximum) {
+            Some(max) => max.min(self.receive_maximum()),
+            None => self.receive_maximum(),
+        };
+        let receive_window = if connect.version.has_properties() {
+            self.receive_maximum()
+        } else {
+            // 3.x knows no limit; identifiers are one.
+            u16::MAX
+        };
+        let session = &mut self.sessions[key.0 as usize];
+        session.sender.set_window(NonZeroU16::new(send_window).unwrap_or(NonZeroU16::MIN));
+        session.receiver.set_limit(NonZeroU16::new(receive_window).unwrap_or(NonZeroU16::MIN));
+        session.online = Some(Box::new(online));
+        session.username = admission.username.map(Box::from);
+        session.listener = admission.listener;
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, session.uid)));
+        let was_persistent = session.is_persistent();
+        session.expiry_seconds = expiry_seconds;
+        session.offline_since = Instant::NEVER;
+        if was_persistent && expiry_seconds == 0 {
+            self.forget_records(key, out);
+        }
+        self.write_session_record(key, out);
+        self.set_connection(admission.connection, key);
+        self.stats.connected += 1;
+    }
+
+    /// Seconds the session lives without its connection.
+    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+        let asked = if connect.version.session_outlives_connection_by_default() {
+            if connect.clean_start { 0 } else { NEVER_EXPIRES }
+        } else {
+            connect.properties.u32(PropertyId::SessionExpiryInterval).unwrap_or(0)
+        };
+        match self.settings.session_expiry_seconds_max {
+            Some(max) => asked.min(max),
+            None => asked,
+        }
+    }
+
+    /// The Keep Alive in force: the Client's, or the Server's where that is shorter [MQTT-3.1.2-21].
+    fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        let asked = connect.keep_alive_seconds;
+        match self.settings.keep_alive_seconds_max {
+            Some(max) if asked == 0 || asked > max => max,
+            _ => asked,
+        }
+    }
+
+    fn send_connack<O: Output>(
+        &mut self,
+        key: SessionKey,
+        admission: &Admission<'_>,
+        session_present: bool,
+        out: &mut O,
+    ) {
+        let connect = &admission.connect;
+        let mut properties = PropertiesBuf::new();
+        if connect.version.has_properties() {
+            self.connack_properties(key, admission, &mut properties);
+        }
+        Connack { session_present, code: 0, properties: properties.as_properties() }
+            .encode(connect.version, out.wire(admission.connection).bytes_mut())
+            .expect("the Server's own properties fit");
+        self.stats.packets_sent += 1;
+        let client_id = admission.client_id;
+        out.notice(Notice::Connected {
+            connection: admission.connection,
+            client_id,
+            username: admission.username,
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive_seconds: connect.keep_alive_seconds,
+            is_bridge: connect.is_bridge,
+        });
+        if self.settings.debug {
+            let packet = SentPacket::Connack { session_present, code: 0 };
+            out.notice(Notice::Sending { client_id, packet });
+        }
+    }
+
+    /// In Mosquitto's order, so that a default broker's CONNACK is the same byte for byte.
+    fn connack_properties(
+        &self,
+        key: SessionKey,
+        admission: &Admission<'_>,
+        properties: &mut PropertiesBuf,
+    ) {
+        let listener = self.settings.listener(admission.listener);
+        let mut push = |id, value| {
+            properties.push(id, value).expect("identifiers came in packets, so they fit");
+        };
+        if self.settings.retain_available {
+        } else {
+            push(PropertyId::RetainAvailable, Value::Byte(0));
+        }
+        let expiry = self.sessions[key.0 as usize].expiry_seconds;
+        let asked = admission.connect.properties.u32(PropertyId::SessionExpiryInterval);
+        if asked.unwrap_or(0) != expiry {
+            push(PropertyId::SessionExpiryInterval, Value::U32(expiry));
+        }
+        if listener.topic_aliases_max > 0 {
+            push(PropertyId::TopicAliasMaximum, Value::U16(listener.topic_aliases_max));
+        }
+        if admission.connect.client_id.is_empty() {
+            let assigned = Value::Text(admission.client_id);
+            push(PropertyId::AssignedClientIdentifier, assigned);
+        }
+        if self.settings.packet_bytes_max < mqtt_proto::codec::REMAINING_LENGTH_MAX {
+            let max = Value::U32(self.settings.packet_bytes_max);
+            push(PropertyId::MaximumPacketSize, max);
+        }
+        if self.receive_maximum() < u16::MAX {
+            push(PropertyId::ReceiveMaximum, Value::U16(self.receive_maximum()));
+        }
+        if listener.qos_max < QoS::ExactlyOnce {
+            push(PropertyId::MaximumQoS, Value::Byte(listener.qos_max as u8));
+        }
+        let keep_alive = self.keep_alive(&admission.connect);
+        if keep_alive != admission.connect.keep_alive_seconds {
+            push(PropertyId::ServerKeepAlive, Value::U16(keep_alive));
+        }
+    }
+
+    /// On a new connection of an old session: everything unacknowledged again, in the original order
+    /// and with the original identifiers [MQTT-4.4.0-1].
+    fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let session = &mut self.sessions[key.0 as usize];
+        let uid = session.uid;
+        let mut expired = Vec::new();
+        session.sender.discard(|_, flight| match &flight.kept {
+            Some(kept) if kept.has_expired(now) => {
+                expired.extend(kept.stored);
+                true
+            }
+            _ => false,
+        });
+        for stored in expired {
+            self.stats.drop(DropReason::Expired);
+            self.journal.complete(stored, uid, out);
+        }
+        self.resend_with(key, now, out, true);
+    }
+
+    /// Resends what the window allows: all from the start, or what is still owed.
+    fn resend_with<O: Output>(
+        &mut self,
+        key: SessionKey,
+        now: Instant,
+        out: &mut O,
+        from_start: bool,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return };
+        let mut frames = Frames::default();
+        let stats = &mut self.stats;
+        let send = |resend: Resend<'_, crate::session::Flight>| match resend {
+            Resend::Publish { id, qos, message: flight } => {
+                let Some(kept) = &flight.kept else { return };
+                let layout = Layout { qos, retain: kept.retain, dup: true, packet_id: Some(id) };
+                let identifiers = kept.extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
+                let mut passing = Passing::from_message(&kept.message);
+                online.inflight_bytes += u64::from(flight.size);
+                // A Client that came back with a smaller Maximum Packet Size never gets the message;
+                // its identifier stays taken until the session ends.
+                match write_publish(
+                    online,
+                    identifiers,
+                    &mut passing,
+                    layout,
+                    now,
+                    &mut frames,
+                    out,
+                ) {
+                    Ok(()) => {
+                        stats.packets_sent += 1;
+                        stats.publish_sent += 1;
+                        stats.publish_bytes_sent += u64::from(flight.size);
+                    }
+                    Err(reason) => stats.drop(reason),
+                }
+            }
+            Resend::Release { id } => {
+                Ack::success(id)
+                    .encode(
+                        PacketType::Pubrel,
+                        online.version,
+                        out.wire(online.connection).bytes_mut(),
+                    )
+                    .expect("a PUBREL without properties fits");
+                stats.packets_sent += 1;
+            }
+        };
+        if from_start {
+            session.sender.resend(send);
+        } else {
+            session.sender.resend_more(send);
+        }
+    }
+
+    /// Sends what waits, as far as window and buffer allow.
+    pub(crate) fn pump<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        if self.sessions[key.0 as usize].sender.owed() > 0 {
+            self.resend_with(key, now, out, false);
+        }
+        loop {
+            let session = &self.sessions[key.0 as usize];
+            let Some(front) = session.queue.front() else { break };
+            let window = front.qos == QoS::AtMostOnce || session.sender.has_room();
+            let size = front.message.payload().len();
+            if !front.has_expired(now) && (!window || self.is_stuffed(key, size, out)) {
+                return;
+            }
+            let session = &mut self.sessions[key.0 as usize];
+            let Some(kept) = session.queue.pop() else { break };
+            let uid = session.uid;
+            self.unqueued(&kept);
+            if kept.has_expired(now) {
+                self.stats.drop(DropReason::Expired);
+                if let Some(stored) = kept.stored {
+                    self.journal.complete(stored, uid, out);
+                }
+                continue;
+            }
+            self.send_queued(key, kept, now, out);
+        }
+        self.pump_replays(key, now, out);
+    }
+
+    fn send_queued<O: Output>(
+        &mut self,
+        key: SessionKey,
+        kept: crate::session::Kept,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let mut frames = Frames::default();
+        let message = alloc::sync::Arc::clone(&kept.message);
+        let extra = kept.extra.clone();
+        let identifiers = extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
+        let layout = Layout { qos: kept.qos, retain: kept.retain, dup: false, packet_id: None };
+        let mut passing = Passing::from_message(&message);
+        if kept.qos > QoS::AtMostOnce {
+            let kept = Some(kept);
+            self.publish_to(key, kept, identifiers, &mut passing, layout, now, &mut frames, out);
+            return;
+        }
+        let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
+        match write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out) {
+            Ok(()) => {
+                self.stats.packets_sent += 1;
+                self.stats.publish_sent += 1;
+                self.stats.publish_bytes_sent += message.payload().len() as u64;
+            }
+            Err(reason) => self.dropped(key, reason, out),
+        }
+    }
+
+    /// The one path on which a connection ends: tells the Client, closes, decides about the will and
+    /// the session.
+    pub(crate) fn end_connection<O: Output>(
+        &mut self,
+        connection: ConnectionKey,
+        ending: Ending,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let Some(key) = self.take_connection(connection) else { return };
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = session.online.take() else { return };
+        session.offline_since = now;
+        self.stats.connected -= 1;
+        if let Some(reason) = ending.disconnect_reason() {
+            if online.version.server_may_send_disconnect() {
+                Disconnect::new(reason)
+                    .encode(online.version, out.wire(connection).bytes_mut())
+                    .expect("a DISCONNECT without properties fits");
+                self.stats.packets_sent += 1;
+            }
+        }
+        let client_id = &session.client_id;
+        out.notice(Notice::Disconnected { connection, client_id, ending });
+        out.close(connection);
+        let (uid, goes_on) = (session.uid, session.is_persistent());
+        self.stop_replays(key, uid, goes_on, out);
+        if ending.publishes_will() {
+            self.start_will(key, now, out);
+        } else {
+            self.discard_will(key, out);
+        }
+        if !goes_on {
+            self.end_session(key, now, out);
+            return;
+        }
+        let session = &self.sessions[key.0 as usize];
+        if session.expiry_seconds != NEVER_EXPIRES {
+            let due = now.plus_seconds(session.expiry_seconds);
+            self.timers.set(due, Timer::Session(key, uid));
+        }
+        self.write_session_record(key, out);
+        self.announce_presence(key, out);
+    }
+
+    /// Writes or replaces the session's record.
+    pub(crate) fn write_session_record<O: Output>(&mut self, key: SessionKey, out: &mut O) {
+        let session = &self.sessions[key.0 as usize];
+        if !session.is_persistent() {
+            return;
+        }
+        let record = Record::Session(SessionRecord {
+            client_id: &session.client_id,
+            username: session.username.as_deref(),
+            listener: session.listener.0,
+            expiry_seconds: session.expiry_seconds,
+            offline_since: session.offline_since,
+        });
+        self.journal.put_as(crate::ids::RecordId(session.uid.0), &record, out);
+    }
+}

@@ -1,0 +1,100 @@
+//! What shards tell each other. Mailboxes keep the order between each two shards.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::deliver::Grant;
+use crate::ids::{SessionKey, SessionUid};
+use crate::message::Message;
+
+/// One item in another shard's mailbox.
+#[derive(Debug)]
+pub enum Envelope {
+    /// The sender has, or no longer has, subscriptions to this filter.
+    Interest {
+        /// An ordinary Topic Filter.
+        filter: Box<str>,
+        /// Has.
+        present: bool,
+    },
+    /// A member of a shared subscription has joined, changed or left.
+    Member {
+        /// The whole filter, `$share/…` included.
+        filter: Box<str>,
+        /// Who.
+        member: MemberState,
+    },
+    /// A message for whatever subscriptions the receiving shard has.
+    Publish {
+        /// The message.
+        message: Arc<Message>,
+        /// To be answered with [`Envelope::Confirm`] once it is kept where it must be.
+        confirm: Option<Token>,
+    },
+    /// A message for one session: chosen from a shared subscription.
+    Directed {
+        /// Who.
+        to: SessionAddress,
+        /// How.
+        grant: Grant,
+        /// The message.
+        message: Arc<Message>,
+        /// As above.
+        confirm: Option<Token>,
+    },
+    /// The answer to a token: what it stood for is kept.
+    Confirm(Token),
+    /// Set (or, with an empty payload, clear) the retained message of a topic this shard owns.
+    Retain {
+        /// The message.
+        message: Arc<Message>,
+        /// As above.
+        confirm: Option<Token>,
+    },
+    /// Send retained messages that match; the first request opens the replay, later ones continue it.
+    ReplayMore {
+        /// For whom.
+        to: ReplayAddress,
+        /// Present in the first request.
+        filter: Option<Box<str>>,
+    },
+    /// The replay's session has gone.
+    ReplayCancel(ReplayAddress),
+    /// Some retained messages.
+    ReplayPart {
+        /// For whom.
+        to: ReplayAddress,
+        /// In no particular order.
+        messages: Vec<Arc<Message>>,
+        /// There are no more.
+        finished: bool,
+    },
+}
+
+/// Names a publish whose acknowledgement waits for another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub(crate) u64);
+
+/// A session on a given shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionAddress {
+    pub(crate) key: SessionKey,
+    pub(crate) uid: SessionUid,
+}
+
+/// A replay of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayAddress {
+    pub(crate) session: SessionAddress,
+    pub(crate) replay: u32,
+}
+
+/// A member of a shared subscription as its own shard tells it.
+#[derive(Clone, Debug)]
+pub struct MemberState {
+    pub(crate) session: SessionAddress,
+    /// `None`: it has left.
+    pub(crate) grant: Option<Grant>,
+    pub(crate) is_online: bool,
+}

@@ -1,0 +1,63 @@
+//! Everything that can enter a shard.
+
+use alloc::sync::Arc;
+
+use mqtt_proto::packet::{Connect, Packet};
+use mqtt_proto::{Offence, QoS};
+
+use crate::envelope::Envelope;
+use crate::ids::{ConnectionKey, ListenerId, Lsn};
+use crate::settings::Settings;
+
+/// One thing that has happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A Client whose identity has been verified asks for a connection.
+    Connect(Admission<'a>),
+    /// A packet other than CONNECT has arrived.
+    Packet(ConnectionKey, Packet<'a>),
+    /// What arrived is not MQTT; the connection is told and closed.
+    Offence(ConnectionKey, Offence),
+    /// The transport is gone.
+    Closed(ConnectionKey),
+    /// All that waited in the connection's buffer has been written.
+    Writable(ConnectionKey),
+    /// From another shard's [`crate::output::Output::to_shard`].
+    FromShard(crate::ids::ShardId, Envelope),
+    /// The records up to this one are kept as the durability level demands.
+    Durable(Lsn),
+    /// The log refused the records up to this one: what waits for them is not acknowledged.
+    NotDurable(Lsn),
+    /// Time has passed; due when [`crate::Shard::deadline`] says so.
+    Tick,
+    /// A message of the Server's own, e.g. `$SYS`.
+    Publish {
+        /// Where.
+        topic: &'a str,
+        /// What.
+        payload: &'a [u8],
+        /// At which QoS.
+        qos: QoS,
+        /// Whether it is kept.
+        retain: bool,
+    },
+    /// A reloaded configuration.
+    Settings(Arc<Settings>),
+    /// The broker stops: connections are told and closed, sessions are kept.
+    Shutdown,
+}
+
+/// A CONNECT that has passed authentication.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    /// The connection it came on.
+    pub connection: ConnectionKey,
+    /// The packet.
+    pub connect: Connect<'a>,
+    /// The Client Identifier to use; differs from the packet's when the Server assigned it.
+    pub client_id: &'a str,
+    /// The user name to use; may come from a certificate.
+    pub username: Option<&'a str>,
+    /// Where it came in.
+    pub listener: ListenerId,
+}

@@ -1,0 +1,266 @@
+//! The shard's side of the log: numbers records, knows which message still waits for whom, and how
+//! far the log has come. Without persistence every call does nothing.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+use mqtt_proto::{PacketIdentifier, QoS};
+use slab::Slab;
+
+use crate::deliver::GrantExtra;
+use crate::ids::{Lsn, RecordId, SessionUid, ShardId};
+use crate::message::{Message, Passing};
+use crate::output::Output;
+use crate::record::{Entry, MessageRecord, Record};
+use crate::session::{SessionRecords, StoredKey};
+
+/// See the file's head.
+pub(crate) struct Journal {
+    is_on: bool,
+    next: u64,
+    appended: Lsn,
+    /// All records up to this one are kept.
+    durable: Lsn,
+    stored: Slab<Stored>,
+    /// The message in hand, once somebody durable wants it.
+    open: Option<StoredKey>,
+    entries: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// A message in the log that still waits for sessions.
+struct Stored {
+    record: RecordId,
+    waiting: u32,
+    /// Its [`Record::Done`] records.
+    done: Vec<RecordId>,
+}
+
+impl Journal {
+    pub(crate) fn new(shard: ShardId, is_on: bool) -> Self {
+        Self {
+            is_on,
+            next: u64::from(shard.0) << 56 | 1,
+            appended: Lsn::default(),
+            durable: Lsn::default(),
+            stored: Slab::new(),
+            open: None,
+            entries: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// A number that no record and no session of any shard has had before.
+    pub(crate) fn new_id(&mut self) -> RecordId {
+        self.next += 1;
+        RecordId(self.next - 1)
+    }
+
+    /// A record with this number exists already.
+    pub(crate) fn seen_id(&mut self, id: RecordId) {
+        if id.0 >> 56 == self.next >> 56 {
+            self.next = self.next.max(id.0 + 1);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn appended(&self) -> Lsn {
+        self.appended
+    }
+
+    #[inline]
+    pub(crate) fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    pub(crate) fn set_durable(&mut self, lsn: Lsn) {
+        self.durable = self.durable.max(lsn);
+    }
+
+    /// Writes a record under a number of its own.
+    pub(crate) fn put(&mut self, record: &Record<'_>, out: &mut impl Output) -> Option<RecordId> {
+        if !self.is_on {
+            return None;
+        }
+        let id = self.new_id();
+        self.put_as(id, record, out);
+        Some(id)
+    }
+
+    /// Writes or replaces the record with this number.
+    pub(crate) fn put_as(&mut self, id: RecordId, record: &Record<'_>, out: &mut impl Output) {
+        if !self.is_on {
+            return;
+        }
+        self.scratch.clear();
+        record.encode(&mut self.scratch);
+        out.put(id, &self.scratch);
+        self.appended.0 += 1;
+    }
+
+    /// The record is not needed any more.
+    pub(crate) fn kill(&mut self, id: RecordId, out: &mut impl Output) {
+        if self.is_on {
+            out.kill(id);
+            self.appended.0 += 1;
+        }
+    }
+
+    /// The message in hand waits for one more session. [`Journal::close_message`] writes it.
+    pub(crate) fn entry(
+        &mut self,
+        session: SessionUid,
+        qos: QoS,
+        retain: bool,
+        extra: Option<&GrantExtra>,
+    ) -> Option<StoredKey> {
+        if !self.is_on {
+            return None;
+        }
+        let key = match self.open {
+            Some(key) => key,
+            None => {
+                let record = self.new_id();
+                let key = self.insert(Stored { record, waiting: 0, done: Vec::new() });
+                self.open = Some(key);
+                key
+            }
+        };
+        self.stored[index(key)].waiting += 1;
+        let identifiers = extra.map_or(&[][..], |extra| extra.identifiers());
+        let share = extra.and_then(|extra| extra.share.as_deref()).unwrap_or_default();
+        Entry { session, qos, retain, identifiers, share }.encode(&mut self.entries);
+        Some(key)
+    }
+
+    /// Writes the message in hand with everyone it waits for, if anyone.
+    #[inline]
+    pub(crate) fn close_message(&mut self, message: &Passing<'_>, out: &mut impl Output) {
+        let Some(key) = self.open.take() else { return };
+        let entries = core::mem::take(&mut self.entries);
+        let record = self.stored[index(key)].record;
+        let message = passing_record(message);
+        self.put_as(record, &Record::Message { message, entries: &entries }, out);
+        self.entries = entries;
+        self.entries.clear();
+        if self.stored[index(key)].waiting == 0 {
+            self.finish(key, out);
+        }
+    }
+
+    /// One of the sessions the message waits for has it, or will never have it.
+    pub(crate) fn complete(&mut self, key: StoredKey, session: SessionUid, out: &mut impl Output) {
+        let stored = &mut self.stored[index(key)];
+        stored.waiting -= 1;
+        let (message, waiting) = (stored.record, stored.waiting);
+        if self.open == Some(key) && waiting == 0 {
+            return; // close_message finds nobody waiting
+        }
+        if waiting == 0 {
+            self.finish(key, out);
+        } else if let Some(done) = self.put(&Record::Done { message, session }, out) {
+            self.stored[index(key)].done.push(done);
+        }
+    }
+
+    fn finish(&mut self, key: StoredKey, out: &mut impl Output) {
+        let stored = self.stored.remove(index(key));
+        self.kill(stored.record, out);
+        stored.done.into_iter().for_each(|done| self.kill(done, out));
+    }
+
+    /// A QoS 2 message goes out under this identifier.
+    pub(crate) fn sent(
+        &mut self,
+        records: &mut Option<Box<SessionRecords>>,
+        session: SessionUid,
+        packet_id: PacketIdentifier,
+        message: StoredKey,
+        out: &mut impl Output,
+    ) {
+        let message = self.stored[index(message)].record;
+        let record = Record::Sent { session, packet_id: packet_id.get(), message };
+        if let Some(id) = self.put(&record, out) {
+            records.get_or_insert_default().sent.insert(packet_id, id);
+        }
+    }
+
+    /// PUBREC has come.
+    pub(crate) fn released(
+        &mut self,
+        records: &mut Option<Box<SessionRecords>>,
+        session: SessionUid,
+        packet_id: PacketIdentifier,
+        out: &mut impl Output,
+    ) {
+        if !self.is_on {
+            return;
+        }
+        let sent = &mut records.get_or_insert_default().sent;
+        let id = sent.get(&packet_id).copied().unwrap_or_else(|| self.new_id());
+        sent.insert(packet_id, id);
+        self.put_as(id, &Record::Released { session, packet_id: packet_id.get() }, out);
+    }
+
+    /// PUBCOMP has come, or the exchange has failed.
+    pub(crate) fn completed(
+        &mut self,
+        records: &mut Option<Box<SessionRecords>>,
+        packet_id: PacketIdentifier,
+        out: &mut impl Output,
+    ) {
+        if let Some(id) = records.as_mut().and_then(|records| records.sent.remove(&packet_id)) {
+            self.kill(id, out);
+        }
+    }
+
+    /// Registers a message found in the log that waits for `waiting` sessions.
+    pub(crate) fn restore_message(
+        &mut self,
+        record: RecordId,
+        waiting: u32,
+        done: Vec<RecordId>,
+    ) -> StoredKey {
+        self.insert(Stored { record, waiting, done })
+    }
+
+    fn insert(&mut self, stored: Stored) -> StoredKey {
+        let key = self.stored.insert(stored) as u32 + 1;
+        StoredKey(NonZeroU32::new(key).expect("fewer than 2^32 messages are stored"))
+    }
+}
+
+fn index(key: StoredKey) -> usize {
+    key.0.get() as usize - 1
+}
+
+/// A message as its record has it.
+pub(crate) fn message_record(message: &Message) -> MessageRecord<'_> {
+    MessageRecord {
+        topic: message.topic(),
+        properties: message.properties(),
+        payload: message.payload(),
+        qos: message.qos,
+        retain: message.retain,
+        expires_at: message.expires_at,
+        publisher: message.publisher,
+    }
+}
+
+fn passing_record<'m>(message: &'m Passing<'_>) -> MessageRecord<'m> {
+    MessageRecord {
+        topic: message.topic,
+        properties: message.properties,
+        payload: message.payload,
+        qos: message.qos,
+        retain: message.retain,
+        expires_at: message.expires_at,
+        publisher: message.publisher,
+    }
+}

@@ -1,0 +1,58 @@
+//! Every bound of a shard, with its unit, its default and the reason for the number.
+//!
+//! The first group can be set in the configuration and arrives in [`crate::settings::Settings`]; the
+//! second is fixed.
+
+/// QoS 1 and 2 messages in flight to one Client (`max_inflight_messages`); also the Receive Maximum
+/// the Server announces. Mosquitto's default.
+pub const INFLIGHT_MESSAGES_DEFAULT: u16 = 20;
+
+/// Messages waiting for one Session behind those in flight (`max_queued_messages`). Mosquitto's
+/// default.
+pub const QUEUED_MESSAGES_DEFAULT: u32 = 1000;
+
+/// Bytes of one Control Packet (`max_packet_size`). Mosquitto 2.1's default.
+pub const PACKET_BYTES_DEFAULT: u32 = 2_000_000;
+
+/// Topic Aliases a Client may use (`max_topic_alias`) and the Server uses (`max_topic_alias_broker`).
+/// Mosquitto's default.
+pub const TOPIC_ALIASES_DEFAULT: u16 = 10;
+
+/// Output of one connection that may wait in the broker, in bytes, before QoS 0 messages to it are
+/// dropped and others stay in the queue. The kernel's socket buffer comes on top. One packet may
+/// always be written to an empty buffer, whatever its size. 1 MiB keeps a hundred stalled readers
+/// within the memory of a small Raspberry Pi.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Output of one connection after which the body is asked to write before the turn ends, so that a
+/// fan-in within one turn is not mistaken for a slow reader.
+pub const OUTPUT_FLUSH_BYTES: usize = 64 * 1024;
+
+/// Payloads of at least this many bytes are shared between receivers instead of copied: below it
+/// a copy costs less than the bookkeeping of one more write vector.
+pub const SHARED_PAYLOAD_BYTES_MIN: usize = 2048;
+
+/// Retained messages that one step of a replay looks at, so that a wildcard over a million topics
+/// does not hold up a turn.
+pub const REPLAY_STEP: usize = 256;
+
+/// Retained messages that wait for a slow receiver on its own shard during a replay.
+pub const REPLAY_BUFFER_MESSAGES: usize = 64;
+
+/// Topics whose receivers a shard remembers (see `deliver.rs`); a power of two. At 100 bytes each the
+/// table stays under half a megabyte.
+pub const MATCH_CACHE_SLOTS: usize = 4096;
+
+/// Receivers above which a topic's match is not remembered, so that the table can't hold many copies
+/// of a huge audience.
+pub const MATCH_CACHE_TARGETS_MAX: usize = 16_384;
+
+/// Subscriptions of one session.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000_000;
+
+/// Subscribers of one filter that are kept in a plain list; more go into a tree, where joining and
+/// leaving stays cheap when thousands share a filter.
+pub const SUBSCRIBERS_LIST_MAX: usize = 32;
+
+/// Sessions looked at in one sweep for expired queue entries.
+pub const EXPIRY_SWEEP_STEP: usize = 64;

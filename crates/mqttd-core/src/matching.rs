@@ -1,0 +1,249 @@
+//! Topic Name → everyone who gets it: this shard's sessions, shared subscriptions, other shards.
+//!
+//! The answer for a topic is remembered until any subscription changes, so that a topic seen before
+//! costs one look-up and no walk.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use mqtt_proto::topic::FilterTrie;
+
+use crate::deliver::{Grant, GrantExtra};
+use crate::ids::{SessionKey, ShardId};
+use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX};
+use crate::subscribers::{Subscriber, Subscribers};
+
+/// A set of shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(u64);
+
+impl ShardSet {
+    pub(crate) fn insert(&mut self, shard: ShardId) {
+        self.0 |= 1 << shard.0;
+    }
+
+    pub(crate) fn remove(&mut self, shard: ShardId) {
+        self.0 &= !(1 << shard.0);
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn union(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = ShardId> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let shard = ShardId(rest.trailing_zeros() as u8);
+                rest &= rest - 1;
+                shard
+            })
+        })
+    }
+}
+
+/// One session that gets a message, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) session: SessionKey,
+    pub(crate) grant: Grant,
+}
+
+/// Everyone who gets the messages of one topic.
+#[derive(Debug, Default)]
+pub(crate) struct Matched {
+    pub(crate) targets: Vec<Target>,
+    /// Shared subscriptions, as keys of [`crate::shared::Groups`].
+    pub(crate) groups: Vec<u32>,
+    pub(crate) shards: ShardSet,
+}
+
+impl Matched {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.groups.is_empty() && self.shards.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.targets.clear();
+        self.groups.clear();
+        self.shards = ShardSet::default();
+    }
+}
+
+/// The three tries and the memory of their answers.
+pub(crate) struct Matching {
+    pub(crate) subscribers: FilterTrie<Subscribers>,
+    pub(crate) groups: FilterTrie<Vec<u32>>,
+    pub(crate) interest: FilterTrie<ShardSet>,
+    hash: FixedState,
+    generation: u64,
+    slots: Box<[Slot]>,
+    /// One copy for each matching subscription (`allow_duplicate_messages`).
+    pub(crate) duplicate_overlaps: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    hash: u64,
+    /// 0: never used.
+    generation: u64,
+    topic: String,
+    matched: Matched,
+}
+
+impl Matching {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            subscribers: FilterTrie::new(seed),
+            groups: FilterTrie::new(seed),
+            interest: FilterTrie::new(seed),
+            hash: FixedState::with_seed(seed),
+            generation: 1,
+            slots: Box::default(),
+            duplicate_overlaps: false,
+        }
+    }
+
+    /// A subscription has changed: remembered answers are void.
+    pub(crate) fn changed(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Takes the answer for `topic` out of its place; [`Matching::put_back`] follows.
+    #[inline]
+    pub(crate) fn take(&mut self, topic: &str) -> (usize, Matched) {
+        if self.slots.is_empty() {
+            self.slots = (0..MATCH_CACHE_SLOTS).map(|_| Slot::default()).collect();
+        }
+        let hash = self.hash.hash_one(topic.as_bytes());
+        let index = hash as usize & (MATCH_CACHE_SLOTS - 1);
+        let slot = &mut self.slots[index];
+        if slot.hash == hash && slot.generation == self.generation && slot.topic == topic {
+            return (index, core::mem::take(&mut slot.matched));
+        }
+        slot.hash = hash;
+        slot.generation = self.generation;
+        slot.topic.clear();
+        slot.topic.push_str(topic);
+        let mut matched = core::mem::take(&mut slot.matched);
+        self.walk(topic, &mut matched);
+        (index, matched)
+    }
+
+    /// Ends a [`Matching::take`].
+    #[inline]
+    pub(crate) fn put_back(&mut self, index: usize, matched: Matched) {
+        let slot = &mut self.slots[index];
+        if matched.targets.len() > MATCH_CACHE_TARGETS_MAX {
+            slot.generation = 0;
+        } else {
+            slot.matched = matched;
+        }
+    }
+
+    fn walk(&self, topic: &str, matched: &mut Matched) {
+        matched.clear();
+        let mut filters = 0;
+        self.subscribers.visit(topic, |subscribers| {
+            filters += 1;
+            subscribers.for_each(|entry| matched.targets.push(target(entry)));
+        });
+        if filters > 1 && !self.duplicate_overlaps {
+            merge(&mut matched.targets);
+        }
+        self.groups.visit(topic, |groups| matched.groups.extend_from_slice(groups));
+        self.interest.visit(topic, |shards| matched.shards.union(*shards));
+    }
+}
+
+fn target(entry: &Subscriber) -> Target {
+    let extra = GrantExtra::new(&[entry.identifier], None).map(Arc::new);
+    Target { session: entry.session, grant: Grant::new(entry.options(), extra) }
+}
+
+/// One entry for each session: the highest QoS [MQTT-3.3.4-2] and every Subscription Identifier
+/// [MQTT-3.3.4-4]. No Local holds only when all of the subscriptions ask for it.
+fn merge(targets: &mut Vec<Target>) {
+    targets.sort_by_key(|target| target.session);
+    targets.dedup_by(|next, first| {
+        let same = next.session == first.session;
+        if same {
+            first.grant.merge(&next.grant);
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mqtt_proto::QoS;
+    use mqtt_proto::packet::SubscriptionOptions;
+
+    fn subscribe(matching: &mut Matching, filter: &str, session: u32, qos: QoS, identifier: u32) {
+        let options = SubscriptionOptions::with_qos(qos);
+        matching
+            .subscribers
+            .get_or_insert_with(filter, Subscribers::default)
+            .insert(Subscriber::new(SessionKey(session), options, identifier));
+        matching.changed();
+    }
+
+    fn look_up(matching: &mut Matching, topic: &str) -> Vec<(u32, QoS, Vec<u8>)> {
+        let (index, matched) = matching.take(topic);
+        let all = matched.targets.iter().map(|target| {
+            let identifiers = target.grant.identifiers().to_vec();
+            (target.session.0, target.grant.qos, identifiers)
+        });
+        let all = all.collect();
+        matching.put_back(index, matched);
+        all
+    }
+
+    #[test]
+    fn overlapping_subscriptions_of_one_session_become_one_target() {
+        let mut matching = Matching::new(1);
+        subscribe(&mut matching, "a/+", 1, QoS::AtMostOnce, 5);
+        subscribe(&mut matching, "a/#", 1, QoS::ExactlyOnce, 6);
+        subscribe(&mut matching, "a/b", 2, QoS::AtLeastOnce, 0);
+        let mut found = look_up(&mut matching, "a/b");
+        found.iter_mut().for_each(|(_, _, identifiers)| identifiers.sort_unstable());
+        let both = vec![5, 6, 0x0B, 0x0B];
+        assert_eq!(found, [(1, QoS::ExactlyOnce, both), (2, QoS::AtLeastOnce, vec![])]);
+        assert_eq!(look_up(&mut matching, "a/b").len(), 2, "from memory");
+
+        matching.duplicate_overlaps = true;
+        matching.changed();
+        assert_eq!(look_up(&mut matching, "a/b").len(), 3);
+    }
+
+    #[test]
+    fn a_remembered_answer_is_void_once_a_subscription_changes() {
+        let mut matching = Matching::new(1);
+        assert!(look_up(&mut matching, "t").is_empty());
+        subscribe(&mut matching, "t", 1, QoS::AtMostOnce, 0);
+        assert_eq!(look_up(&mut matching, "t").len(), 1);
+        matching.subscribers.remove("t");
+        matching.changed();
+        assert!(look_up(&mut matching, "t").is_empty());
+    }
+
+    #[test]
+    fn a_set_of_shards_lists_its_members() {
+        let mut set = ShardSet::default();
+        set.insert(ShardId(63));
+        set.insert(ShardId(2));
+        set.insert(ShardId(5));
+        set.remove(ShardId(5));
+        assert!(set.iter().eq([ShardId(2), ShardId(63)]));
+        assert!(!set.is_empty());
+    }
+}

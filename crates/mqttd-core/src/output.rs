@@ -1,0 +1,37 @@
+//! Everything that can leave a shard. The body carries it out, the simulator records it.
+
+use crate::envelope::Envelope;
+use crate::ids::{ConnectionKey, RecordId, ShardId};
+use crate::notice::Notice;
+use crate::wire::WireBuffer;
+
+/// The way out of a shard. The shard is monomorphised over it: appending a frame is a plain write into
+/// the receiver's buffer.
+///
+/// The body's law for one turn: hand in events; then write the records to the log; then hand in
+/// `Event::Durable` or `Event::NotDurable`; then write each touched socket once. Bytes in a
+/// [`WireBuffer`] therefore never leave before the records that were appended before them.
+pub trait Output {
+    /// The buffer of an open connection. Whatever is appended is written at the end of the turn.
+    fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer;
+
+    /// The buffer has grown: write what the socket takes now, if the log allows it. Returns the bytes
+    /// still waiting. When some are, [`crate::event::Event::Writable`] follows once they are gone.
+    fn flush(&mut self, to: ConnectionKey) -> usize;
+
+    /// Close the connection after its buffer has been written (bounded in time by the body). The
+    /// shard has forgotten the key.
+    fn close(&mut self, connection: ConnectionKey);
+
+    /// Into another shard's mailbox, at the latest at the end of the turn, in order.
+    fn to_shard(&mut self, to: ShardId, envelope: Envelope);
+
+    /// Keep this record; a later one with the same identifier replaces it.
+    fn put(&mut self, id: RecordId, body: &[u8]);
+
+    /// The record is no longer needed.
+    fn kill(&mut self, id: RecordId);
+
+    /// Something a person may want to know.
+    fn notice(&mut self, notice: Notice<'_>);
+}

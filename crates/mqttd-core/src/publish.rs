@@ -1,0 +1,369 @@
+//! PUBLISH from a Client: checks, routing, retaining, and what the answer waits for.
+
+use alloc::vec::Vec;
+
+use mqtt_auth::Action;
+use mqtt_proto::packet::{Ack, PacketType, Publish};
+use mqtt_proto::property::PropertyId;
+use mqtt_proto::qos::{PubrecOutcome, Received, SenderOffence};
+use mqtt_proto::{Offence, PacketIdentifier, QoS, ReasonCode};
+
+use crate::acknowledge::{Answer, Wait};
+use crate::deliver::Routed;
+use crate::drops::DropReason;
+use crate::envelope::Token;
+use crate::ids::SessionKey;
+use crate::message::{Passing, forwarded_properties};
+use crate::notice::Notice;
+use crate::output::Output;
+use crate::record::Record;
+use crate::session::Flight;
+use crate::shard::Shard;
+use crate::time::Instant;
+
+impl Shard {
+    /// A PUBLISH has arrived on the session's connection.
+    #[inline]
+    pub(crate) fn receive_publish<O: Output>(
+        &mut self,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        self.stats.publish_received += 1;
+        self.stats.publish_bytes_received += publish.payload.len() as u64;
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return Ok(()) };
+        let listener = self.settings.listener(session.listener);
+        if publish.qos > listener.qos_max {
+            return Err(Offence::QoSNotSupported);
+        }
+        if publish.retain && !self.settings.retain_available {
+            return Err(Offence::RetainNotSupported);
+        }
+        let mut resolved = None;
+        if !publish.properties.is_empty() {
+            if publish.properties.subscription_identifiers().next().is_some() {
+                return Err(Offence::SubscriptionIdentifierFromClient);
+            }
+            if let Some(alias) = publish.properties.u16(PropertyId::TopicAlias) {
+                if publish.topic.is_empty() {
+                    resolved = Some(online.aliases_in.get(alias)?);
+                } else {
+                    online.aliases_in.set(alias, publish.topic)?;
+                }
+            }
+        }
+        let topic = resolved.as_deref().unwrap_or(publish.topic);
+        if topic.is_empty() {
+            return Err(Offence::TopicMissing);
+        }
+        let mut scratch = Vec::new();
+        let mut message = Passing {
+            properties: forwarded_properties(publish.properties, &mut scratch),
+            expires_at: match publish.properties.u32(PropertyId::MessageExpiryInterval) {
+                Some(seconds) => now.plus_seconds(seconds),
+                None => Instant::NEVER,
+            },
+            publisher: Some(session.uid),
+            ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
+        };
+        match publish.packet_id {
+            None => {
+                if self.may_publish(key, topic, out) && !self.is_too_large(&message) {
+                    self.publish_message(&mut message, None, now, out);
+                }
+                Ok(())
+            }
+            Some(packet_id) if publish.qos == QoS::AtLeastOnce => {
+                self.receive_qos1(key, packet_id, &mut message, now, out)
+            }
+            Some(packet_id) => self.receive_qos2(key, packet_id, &mut message, now, out),
+        }
+    }
+
+    fn receive_qos1<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        message: &mut Passing<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        self.check_receive_maximum(key)?;
+        let (reason, wait) = self.accept(key, message, now, out);
+        let answer = Answer::Ack { packet_type: PacketType::Puback, packet_id, reason };
+        self.acknowledge(key, answer, wait, out);
+        Ok(())
+    }
+
+    fn receive_qos2<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        message: &mut Passing<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        let session = &mut self.sessions[key.0 as usize];
+        let received =
+            session.receiver.publish(packet_id).map_err(|_| Offence::ReceiveMaximumExceeded)?;
+        let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
+        if received == Received::Duplicate {
+            // The first answer may still wait for the log; this one then waits behind it.
+            self.acknowledge(key, ack(ReasonCode::Success), Wait::default(), out);
+            return Ok(());
+        }
+        if session.is_persistent() && self.journal.is_on() {
+            let record = Record::Received { session: session.uid, packet_id: packet_id.get() };
+            if let Some(id) = self.journal.put(&record, out) {
+                session.records.get_or_insert_default().received.insert(packet_id, id);
+            }
+        }
+        let (reason, mut wait) = self.accept(key, message, now, out);
+        if self.sessions[key.0 as usize].records.is_some() {
+            wait.need = self.journal.appended();
+        }
+        if reason.is_error() {
+            let session = &mut self.sessions[key.0 as usize];
+            session.receiver.refuse(packet_id);
+            self.forget_received(key, packet_id, out);
+        }
+        self.acknowledge(key, ack(reason), wait, out);
+        Ok(())
+    }
+
+    /// QoS 1 messages whose answers are held count against the Receive Maximum too.
+    fn check_receive_maximum(&self, key: SessionKey) -> Result<(), Offence> {
+        let session = &self.sessions[key.0 as usize];
+        let Some(online) = &session.online else { return Ok(()) };
+        let open = session.receiver.open() + usize::from(online.held_publishes);
+        if online.version.has_properties()
+            && online.held_publishes > 0
+            && open >= usize::from(self.receive_maximum())
+        {
+            return Err(Offence::ReceiveMaximumExceeded);
+        }
+        Ok(())
+    }
+
+    /// Access rights and size, then on to the subscribers. Returns the answer's reason code and what
+    /// it waits for.
+    fn accept<O: Output>(
+        &mut self,
+        key: SessionKey,
+        message: &mut Passing<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> (ReasonCode, Wait) {
+        let version = self.sessions[key.0 as usize].online.as_ref().map(|online| online.version);
+        let with_codes = version.is_some_and(|version| version.has_properties());
+        if !self.may_publish(key, message.topic, out) {
+            // 3.x has no word for it: acknowledged, as Mosquitto does.
+            let reason = if with_codes { ReasonCode::NotAuthorized } else { ReasonCode::Success };
+            return (reason, Wait::default());
+        }
+        if self.is_too_large(message) {
+            return (ReasonCode::Success, Wait::default());
+        }
+        let token = self.journal.is_on().then(|| self.held.next_token());
+        let routed = self.publish_message(message, token, now, out);
+        let reason = if routed.matched || !with_codes {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoMatchingSubscribers
+        };
+        (reason, Wait::from(&routed))
+    }
+
+    /// Routes a message and keeps it if it is to be retained.
+    pub(crate) fn publish_message<O: Output>(
+        &mut self,
+        message: &mut Passing<'_>,
+        token: Option<Token>,
+        now: Instant,
+        out: &mut O,
+    ) -> Routed {
+        let mut routed = self.route(message, token, now, out);
+        if message.retain && self.settings.retain_available {
+            let wait = self.retain(message, token, now, out);
+            routed.need = routed.need.max(wait.need);
+            routed.confirms += wait.confirms;
+        }
+        routed
+    }
+
+    /// Whether the session's user may publish to the topic. `$SYS` is the Server's own, except the
+    /// state topics that bridges publish; `$share` is no topic at all.
+    pub(crate) fn may_publish<O: Output>(
+        &mut self,
+        key: SessionKey,
+        topic: &str,
+        out: &mut O,
+    ) -> bool {
+        let session = &self.sessions[key.0 as usize];
+        let own = topic.starts_with('$') && {
+            let bridge_state =
+                topic.starts_with("$SYS/broker/connection/") && topic.ends_with("/state");
+            (topic.starts_with("$SYS") && !bridge_state) || topic.starts_with("$share")
+        };
+        let acl = &self.settings.listener(session.listener).acl;
+        let allowed = !own
+            && acl
+                .as_ref()
+                .is_none_or(|acl| acl.check(&session.who(), Action::Publish, topic).is_allowed());
+        if !allowed {
+            out.notice(Notice::PublishDenied { client_id: &session.client_id, topic });
+            self.stats.drop(DropReason::NotAuthorized);
+        }
+        allowed
+    }
+
+    fn is_too_large(&mut self, message: &Passing<'_>) -> bool {
+        let too_large =
+            self.settings.payload_bytes_max.is_some_and(|max| message.payload.len() > max as usize);
+        if too_large {
+            self.stats.drop(DropReason::PayloadTooLarge);
+        }
+        too_large
+    }
+
+    /// PUBREL: the exchange ends here.
+    pub(crate) fn receive_pubrel<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &session.online else { return };
+        let with_codes = online.version.has_properties();
+        let known = session.receiver.pubrel(packet_id);
+        let reason = if known || !with_codes {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        let mut wait = Wait::default();
+        if self.forget_received(key, packet_id, out) {
+            wait.need = self.journal.appended();
+        }
+        let answer = Answer::Ack { packet_type: PacketType::Pubcomp, packet_id, reason };
+        self.acknowledge(key, answer, wait, out);
+    }
+
+    fn forget_received<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) -> bool {
+        let records = &mut self.sessions[key.0 as usize].records;
+        match records.as_mut().and_then(|records| records.received.remove(&packet_id)) {
+            Some(record) => {
+                self.journal.kill(record, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// PUBACK for a message the Server sent.
+    pub(crate) fn receive_puback<O: Output>(
+        &mut self,
+        key: SessionKey,
+        ack: &Ack<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        match self.sessions[key.0 as usize].sender.puback(ack.packet_id) {
+            Ok(flight) => {
+                if ack.reason.is_error() {
+                    self.stats.drop(DropReason::RefusedByReceiver);
+                }
+                self.landed(key, flight, out);
+                self.pump(key, now, out);
+                Ok(())
+            }
+            // Late, after the exchange has ended otherwise: nothing is lost by ignoring it.
+            Err(SenderOffence::UnknownIdentifier) => Ok(()),
+            Err(SenderOffence::WrongPacket(_)) => Err(Offence::PacketIdentifierUnknown),
+        }
+    }
+
+    /// PUBREC for a message the Server sent.
+    pub(crate) fn receive_pubrec<O: Output>(
+        &mut self,
+        key: SessionKey,
+        ack: &Ack<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        let packet_id = ack.packet_id;
+        let session = &mut self.sessions[key.0 as usize];
+        let release = |reason| Answer::Ack { packet_type: PacketType::Pubrel, packet_id, reason };
+        match session.sender.pubrec(packet_id, ack.reason.is_error()) {
+            Ok(PubrecOutcome::Release(flight)) => {
+                let mut wait = Wait::default();
+                if session.is_persistent() && self.journal.is_on() {
+                    // With PUBREL gone and no record of it, a restart would send PUBLISH again.
+                    let uid = session.uid;
+                    self.journal.released(&mut session.records, uid, packet_id, out);
+                    wait.need = self.journal.appended();
+                }
+                self.landed(key, flight, out);
+                self.acknowledge(key, release(ReasonCode::Success), wait, out);
+            }
+            Ok(PubrecOutcome::ReleaseAgain) => {
+                self.acknowledge(key, release(ReasonCode::Success), Wait::default(), out);
+            }
+            Ok(PubrecOutcome::Refused(flight)) => {
+                self.stats.drop(DropReason::RefusedByReceiver);
+                self.journal.completed(&mut session.records, packet_id, out);
+                if let Some(flight) = flight {
+                    self.landed(key, flight, out);
+                }
+                self.pump(key, now, out);
+            }
+            Err(SenderOffence::UnknownIdentifier) if ack.reason.is_error() => {}
+            Err(SenderOffence::UnknownIdentifier) => {
+                let reason = ReasonCode::PacketIdentifierNotFound;
+                self.acknowledge(key, release(reason), Wait::default(), out);
+            }
+            Err(SenderOffence::WrongPacket(_)) => return Err(Offence::PacketIdentifierUnknown),
+        }
+        Ok(())
+    }
+
+    /// PUBCOMP for a message the Server sent.
+    pub(crate) fn receive_pubcomp<O: Output>(
+        &mut self,
+        key: SessionKey,
+        ack: &Ack<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        let session = &mut self.sessions[key.0 as usize];
+        match session.sender.pubcomp(ack.packet_id) {
+            Ok(()) => {
+                self.journal.completed(&mut session.records, ack.packet_id, out);
+                self.pump(key, now, out);
+                Ok(())
+            }
+            Err(SenderOffence::UnknownIdentifier) => Ok(()),
+            Err(SenderOffence::WrongPacket(_)) => Err(Offence::PacketIdentifierUnknown),
+        }
+    }
+
+    /// The receiver has the message.
+    fn landed<O: Output>(&mut self, key: SessionKey, flight: Flight, out: &mut O) {
+        let session = &mut self.sessions[key.0 as usize];
+        if let Some(online) = &mut session.online {
+            online.inflight_bytes = online.inflight_bytes.saturating_sub(u64::from(flight.size));
+        }
+        if let Some(stored) = flight.kept.and_then(|kept| kept.stored) {
+            self.journal.complete(stored, session.uid, out);
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Durable records and their byte format. `docs/store-format.md` draws the frames around them; the
+//! log itself knows nothing of what stands here.
+//!
+//! Integers are little-endian; strings and byte fields carry a u32 length. The first byte is the kind.
+
+use alloc::vec::Vec;
+
+use mqtt_proto::QoS;
+use mqtt_proto::packet::SubscriptionOptions;
+
+use crate::ids::{RecordId, SessionUid};
+use crate::time::Instant;
+
+/// What a record says. Borrowed from the log when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A session that outlives its connection.
+    Session(SessionRecord<'a>),
+    /// A subscription of a session.
+    Subscription {
+        /// Whose.
+        session: SessionUid,
+        /// `$share/…` included.
+        filter: &'a str,
+        /// As asked for.
+        options: SubscriptionOptions,
+        /// 0: none.
+        identifier: u32,
+    },
+    /// A message with everyone it waits for.
+    Message {
+        /// The message.
+        message: MessageRecord<'a>,
+        /// See [`Record::entries`].
+        entries: &'a [u8],
+    },
+    /// One of the sessions a message waits for has it.
+    Done {
+        /// The message's record.
+        message: RecordId,
+        /// Which session.
+        session: SessionUid,
+    },
+    /// A QoS 2 message has been sent with this identifier and may not be sent with another.
+    Sent {
+        /// To whom.
+        session: SessionUid,
+        /// Packet Identifier.
+        packet_id: u16,
+        /// The message's record.
+        message: RecordId,
+    },
+    /// PUBREC has come for a QoS 2 message: PUBREL is owed until PUBCOMP.
+    Released {
+        /// To whom.
+        session: SessionUid,
+        /// Packet Identifier.
+        packet_id: u16,
+    },
+    /// A QoS 2 message from the Client is open until its PUBREL.
+    Received {
+        /// From whom.
+        session: SessionUid,
+        /// Packet Identifier.
+        packet_id: u16,
+    },
+    /// The retained message of a topic.
+    Retained(MessageRecord<'a>),
+    /// A Will that waits for its delay.
+    Will {
+        /// Whose.
+        session: SessionUid,
+        /// When it is due.
+        due: Instant,
+        /// The message.
+        message: MessageRecord<'a>,
+    },
+}
+
+/// See [`Record::Session`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the session's")]
+pub struct SessionRecord<'a> {
+    pub client_id: &'a str,
+    pub username: Option<&'a str>,
+    pub listener: u16,
+    pub expiry_seconds: u32,
+    /// [`Instant::NEVER`] while it is connected.
+    pub offline_since: Instant,
+}
+
+/// A message in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the message's")]
+pub struct MessageRecord<'a> {
+    pub topic: &'a str,
+    pub properties: &'a [u8],
+    pub payload: &'a [u8],
+    pub qos: QoS,
+    pub retain: bool,
+    pub expires_at: Instant,
+    pub publisher: Option<SessionUid>,
+}
+
+/// One session a [`Record::Message`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Which.
+    pub session: SessionUid,
+    /// QoS of the delivery.
+    pub qos: QoS,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// Subscription Identifiers, encoded as properties.
+    pub identifiers: &'a [u8],
+    /// The shared subscription it came through; empty for none.
+    pub share: &'a str,
+}
+
+/// A record that this version can't read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnreadableRecord;
+
+impl core::fmt::Display for UnreadableRecord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the record is of a kind or form this version does not know")
+    }
+}
+
+impl core::error::Error for UnreadableRecord {}
+
+const SESSION: u8 = 1;
+const SUBSCRIPTION: u8 = 2;
+const MESSAGE: u8 = 3;
+const DONE: u8 = 4;
+const SENT: u8 = 5;
+const RELEASED: u8 = 6;
+const RECEIVED: u8 = 7;
+const RETAINED: u8 = 8;
+const WILL: u8 = 9;
+
+impl<'a> Record<'a> {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Session(session) => {
+                out.push(SESSION);
+                text(out, session.client_id);
+                out.push(u8::from(session.username.is_some()));
+                text(out, session.username.unwrap_or_default());
+                out.extend_from_slice(&session.listener.to_le_bytes());
+                out.extend_from_slice(&session.expiry_seconds.to_le_bytes());
+                u64(out, session.offline_since.0);
+            }
+            Self::Subscription { session, filter, options, identifier } => {
+                out.push(SUBSCRIPTION);
+                u64(out, session.0);
+                text(out, filter);
+                out.push(options.to_byte());
+                out.extend_from_slice(&identifier.to_le_bytes());
+            }
+            Self::Message { message, entries } => {
+                out.push(MESSAGE);
+                message.encode(out);
+                out.extend_from_slice(entries);
+            }
+            Self::Done { message, session } => {
+                out.push(DONE);
+                u64(out, message.0);
+                u64(out, session.0);
+            }
+            Self::Sent { session, packet_id, message } => {
+                exchange(out, SENT, session, packet_id);
+                u64(out, message.0);
+            }
+            Self::Released { session, packet_id } => exchange(out, RELEASED, session, packet_id),
+            Self::Received { session, packet_id } => exchange(out, RECEIVED, session, packet_id),
+            Self::Retained(message) => {
+                out.push(RETAINED);
+                message.encode(out);
+            }
+            Self::Will { session, due, message } => {
+                out.push(WILL);
+                u64(out, session.0);
+                u64(out, due.0);
+                message.encode(out);
+            }
+        }
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Bytes that [`Record::encode`] does not write.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, UnreadableRecord> {
+        let mut fields = Fields(bytes);
+        let record = Self::decode_fields(&mut fields).ok_or(UnreadableRecord)?;
+        if fields.0.is_empty() { Ok(record) } else { Err(UnreadableRecord) }
+    }
+
+    fn decode_fields(fields: &mut Fields<'a>) -> Option<Self> {
+        Some(match fields.u8()? {
+            SESSION => {
+                let client_id = fields.text()?;
+                let has_username = fields.u8()? != 0;
+                let username = fields.text()?;
+                Self::Session(SessionRecord {
+                    client_id,
+                    username: has_username.then_some(username),
+                    listener: u16::from_le_bytes(*fields.array()?),
+                    expiry_seconds: u32::from_le_bytes(*fields.array()?),
+                    offline_since: Instant(fields.u64()?),
+                })
+            }
+            SUBSCRIPTION => Self::Subscription {
+                session: SessionUid(fields.u64()?),
+                filter: fields.text()?,
+                options: SubscriptionOptions::from_byte(fields.u8()?).ok()?,
+                identifier: u32::from_le_bytes(*fields.array()?),
+            },
+            MESSAGE => {
+                let message = MessageRecord::decode(fields)?;
+                let entries = core::mem::take(&mut fields.0);
+                let mut check = Fields(entries);
+                while !check.0.is_empty() {
+                    Entry::decode(&mut check)?;
+                }
+                Self::Message { message, entries }
+            }
+            DONE => {
+                Self::Done { message: RecordId(fields.u64()?), session: SessionUid(fields.u64()?) }
+            }
+            SENT => Self::Sent {
+                session: SessionUid(fields.u64()?),
+                packet_id: u16::from_le_bytes(*fields.array()?),
+                message: RecordId(fields.u64()?),
+            },
+            RELEASED => Self::Released {
+                session: SessionUid(fields.u64()?),
+                packet_id: u16::from_le_bytes(*fields.array()?),
+            },
+            RECEIVED => Self::Received {
+                session: SessionUid(fields.u64()?),
+                packet_id: u16::from_le_bytes(*fields.array()?),
+            },
+            RETAINED => Self::Retained(MessageRecord::decode(fields)?),
+            WILL => Self::Will {
+                session: SessionUid(fields.u64()?),
+                due: Instant(fields.u64()?),
+                message: MessageRecord::decode(fields)?,
+            },
+            _ => return None,
+        })
+    }
+
+    /// The entries of a [`Record::Message`].
+    pub fn entries(bytes: &'a [u8]) -> impl Iterator<Item = Entry<'a>> {
+        let mut fields = Fields(bytes);
+        core::iter::from_fn(move || Entry::decode(&mut fields))
+    }
+}
+
+impl Entry<'_> {
+    /// Appends the entry's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        u64(out, self.session.0);
+        out.push(self.qos as u8 | u8::from(self.retain) << 2);
+        bytes(out, self.identifiers);
+        text(out, self.share);
+    }
+
+    fn decode<'a>(fields: &mut Fields<'a>) -> Option<Entry<'a>> {
+        let session = SessionUid(fields.u64()?);
+        let flags = fields.u8()?;
+        Some(Entry {
+            session,
+            qos: QoS::from_u8(flags & 0b11)?,
+            retain: flags & 0b100 != 0,
+            identifiers: fields.bytes()?,
+            share: fields.text()?,
+        })
+    }
+}
+
+impl<'a> MessageRecord<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.qos as u8 | u8::from(self.retain) << 2);
+        u64(out, self.expires_at.0);
+        u64(out, self.publisher.map_or(0, |publisher| publisher.0));
+        text(out, self.topic);
+        bytes(out, self.properties);
+        bytes(out, self.payload);
+    }
+
+    fn decode(fields: &mut Fields<'a>) -> Option<Self> {
+        let flags = fields.u8()?;
+        let expires_at = Instant(fields.u64()?);
+        let publisher = fields.u64()?;
+        Some(Self {
+            qos: QoS::from_u8(flags & 0b11)?,
+            retain: flags & 0b100 != 0,
+            expires_at,
+            publisher: (publisher != 0).then_some(SessionUid(publisher)),
+            topic: fields.text()?,
+            properties: fields.bytes()?,
+            payload: fields.bytes()?,
+        })
+    }
+}
+
+fn exchange(out: &mut Vec<u8>, kind: u8, session: SessionUid, packet_id: u16) {
+    out.push(kind);
+    u64(out, session.0);
+    out.extend_from_slice(&packet_id.to_le_bytes());
+}
+
+fn u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    bytes(out, text.as_bytes());
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(array)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| *byte)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(|array| u64::from_le_bytes(*array))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = u32::from_le_bytes(*self.array()?) as usize;
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        core::str::from_utf8(self.bytes()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_survives_and_no_prefix_does() {
+        let message = MessageRecord {
+            topic: "a/b",
+            properties: &[1, 1],
+            payload: b"payload",
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            expires_at: Instant(99),
+            publisher: Some(SessionUid(7)),
+        };
+        let entry = Entry {
+            session: SessionUid(5),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            identifiers: &[0x0B, 3],
+            share: "$share/g/a",
+        };
+        let mut entries = vec![];
+        entry.encode(&mut entries);
+        entry.encode(&mut entries);
+        assert!(Record::entries(&entries).eq([entry, entry]));
+        let session = SessionUid(5);
+        for record in [
+            Record::Session(SessionRecord {
+                client_id: "id",
+                username: Some(""),
+                listener: 1,
+                expiry_seconds: 60,
+                offline_since: Instant::NEVER,
+            }),
+            Record::Subscription {
+                session,
+                filter: "#",
+                options: SubscriptionOptions::with_qos(QoS::AtLeastOnce),
+                identifier: 9,
+            },
+            Record::Message { message, entries: &entries },
+            Record::Done { message: RecordId(1), session },
+            Record::Sent { session, packet_id: 3, message: RecordId(1) },
+            Record::Released { session, packet_id: 3 },
+            Record::Received { session, packet_id: 3 },
+            Record::Retained(message),
+            Record::Will { session, due: Instant(4), message },
+        ] {
+            let mut bytes = vec![];
+            record.encode(&mut bytes);
+            assert_eq!(Record::decode(&bytes), Ok(record));
+            for cut in 0..bytes.len() {
+                // A message record may end after any of its entries.
+                if let Ok(short) = Record::decode(&bytes[..cut]) {
+                    assert!(matches!(short, Record::Message { .. }), "{record:?} cut at {cut}");
+                }
+            }
+        }
+        assert_eq!(Record::decode(&[200]), Err(UnreadableRecord));
+    }
+}

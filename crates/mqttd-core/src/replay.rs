@@ -1,0 +1,260 @@
+//! Retained messages on their way to a new subscription, in paced steps (MQTT 3.8.4).
+//!
+//! ```text
+//!   subscribe ─▶ Replay in the session ── ReplayMore ──▶ owner shards: a cursor each
+//!                     ▲      │ sends as fast as the Client reads          │
+//!                     └──────┴───────────── ReplayPart ◀──────────────────┘
+//! ```
+//! A replay never counts against a queue limit: the next part is asked for when the last is sent.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_proto::QoS;
+use mqtt_proto::topic::Cursor;
+
+use crate::deliver::{Frames, Grant, address};
+use crate::envelope::{Envelope, ReplayAddress};
+use crate::ids::{SessionKey, SessionUid, ShardId};
+use crate::limits::{OUTPUT_FLUSH_BYTES, REPLAY_STEP};
+use crate::matching::ShardSet;
+use crate::message::{Message, Passing};
+use crate::output::Output;
+use crate::shard::Shard;
+use crate::time::Instant;
+
+/// A replay as the session that receives it sees it.
+pub(crate) struct Replay {
+    number: u32,
+    filter: Box<str>,
+    grant: Grant,
+    /// Shards that may have more.
+    sources: ShardSet,
+    /// Shards that have been asked and have not answered.
+    asked: ShardSet,
+    buffer: VecDeque<Arc<Message>>,
+    /// Topics whose value has changed and reached the session meanwhile: the older is not sent.
+    superseded: BTreeSet<Box<str>>,
+    has_begun: bool,
+}
+
+/// Replays this shard serves from its own retained messages.
+#[derive(Default)]
+pub(crate) struct ServedReplays {
+    open: Vec<(ShardId, ReplayAddress, Cursor)>,
+    /// Requests of this shard's own sessions, served at the next tick so that one look-up with few
+    /// matches among many topics can't hold up a turn.
+    pub(crate) local: VecDeque<ReplayAddress>,
+}
+
+impl Shard {
+    /// Lets the retained messages that match `filter` follow the subscription.
+    pub(crate) fn add_replay(&mut self, key: SessionKey, filter: &str, grant: Grant) {
+        self.replays_made = self.replays_made.wrapping_add(1);
+        let number = self.replays_made;
+        let mut sources = ShardSet::default();
+        if filter.contains(['+', '#']) {
+            (0..self.shards).for_each(|shard| sources.insert(ShardId(shard)));
+        } else {
+            sources.insert(self.retained.owner(filter, self.shards));
+        }
+        self.sessions[key.0 as usize].replays.push(Replay {
+            number,
+            filter: Box::from(filter),
+            grant,
+            sources,
+            asked: ShardSet::default(),
+            buffer: VecDeque::new(),
+            superseded: BTreeSet::new(),
+            has_begun: false,
+        });
+    }
+
+    /// The session has been sent a new retained value.
+    pub(crate) fn supersede(&mut self, key: SessionKey, topic: &str) {
+        for replay in &mut self.sessions[key.0 as usize].replays {
+            replay.superseded.insert(Box::from(topic));
+        }
+    }
+
+    /// Sends what the Client can take now, and asks for more.
+    pub(crate) fn pump_replays<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let index = key.0 as usize;
+        if self.sessions[index].replays.is_empty() {
+            return;
+        }
+        let mut replays = core::mem::take(&mut self.sessions[index].replays);
+        let mut frames = Frames::default();
+        for replay in &mut replays {
+            while let Some(next) = replay.buffer.front() {
+                let qos = next.qos.min(replay.grant.qos);
+                if !self.can_replay(key, qos, out) {
+                    break;
+                }
+                let Some(next) = replay.buffer.pop_front() else { break };
+                if next.expires_at <= now || replay.superseded.contains(next.topic()) {
+                    continue;
+                }
+                let mut passing = Passing::from_message(&next);
+                self.deliver(key, &replay.grant, &mut passing, true, now, &mut frames, out);
+                self.journal.close_message(&passing, out);
+            }
+            if replay.buffer.is_empty() {
+                self.ask_for_more(key, replay, out);
+            }
+        }
+        replays.retain(|replay| !(replay.sources.is_empty() && replay.buffer.is_empty()));
+        let added = core::mem::replace(&mut self.sessions[index].replays, replays);
+        self.sessions[index].replays.extend(added);
+    }
+
+    fn can_replay<O: Output>(&mut self, key: SessionKey, qos: QoS, out: &mut O) -> bool {
+        let session = &self.sessions[key.0 as usize];
+        let Some(online) = &session.online else { return false };
+        if qos > QoS::AtMostOnce && !(session.queue.is_empty() && session.sender.has_room()) {
+            return false;
+        }
+        out.wire(online.connection).len() <= OUTPUT_FLUSH_BYTES
+            || out.flush(online.connection) <= OUTPUT_FLUSH_BYTES
+    }
+
+    fn ask_for_more<O: Output>(&mut self, key: SessionKey, replay: &mut Replay, out: &mut O) {
+        let session = &self.sessions[key.0 as usize];
+        if session.online.is_none() {
+            return;
+        }
+        let to = ReplayAddress { session: address(key, session), replay: replay.number };
+        for shard in replay.sources.iter() {
+            let mut bit = ShardSet::default();
+            bit.insert(shard);
+            if replay.asked.iter().any(|asked| asked == shard) {
+                continue;
+            }
+            replay.asked.union(bit);
+            let filter = (!replay.has_begun).then(|| replay.filter.clone());
+            if shard == self.id {
+                if let Some(filter) = filter {
+                    self.open_replay(shard, to, &filter);
+                }
+                self.served.local.push_back(to);
+            } else {
+                out.to_shard(shard, Envelope::ReplayMore { to, filter });
+            }
+        }
+        replay.has_begun = true;
+    }
+
+    /// Serves the requests of this shard's own sessions, as many as there are now.
+    pub(crate) fn serve_local_replays<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for _ in 0..self.served.local.len() {
+            let Some(to) = self.served.local.pop_front() else { return };
+            if let Some((messages, finished)) = self.serve(self.id, to) {
+                self.replay_part(self.id, to, messages, finished, now, out);
+            }
+        }
+    }
+
+    /// Another shard's session asks.
+    pub(crate) fn serve_remote_replay<O: Output>(
+        &mut self,
+        from: ShardId,
+        to: ReplayAddress,
+        filter: Option<Box<str>>,
+        out: &mut O,
+    ) {
+        if let Some(filter) = filter {
+            self.open_replay(from, to, &filter);
+        }
+        if let Some((messages, finished)) = self.serve(from, to) {
+            out.to_shard(from, Envelope::ReplayPart { to, messages, finished });
+        }
+    }
+
+    fn open_replay(&mut self, from: ShardId, to: ReplayAddress, filter: &str) {
+        let cursor = self.retained.tree.cursor(filter);
+        self.served.open.push((from, to, cursor));
+    }
+
+    /// The next step of a replay; `None` when it has been cancelled.
+    fn serve(&mut self, from: ShardId, to: ReplayAddress) -> Option<(Vec<Arc<Message>>, bool)> {
+        let place = self.served.open.iter().position(|(f, t, _)| (*f, *t) == (from, to))?;
+        let cursor = &mut self.served.open[place].2;
+        let mut messages = Vec::new();
+        let finished = self.retained.tree.advance(cursor, REPLAY_STEP, |_, retained| {
+            messages.push(Arc::clone(&retained.message));
+        });
+        if finished {
+            self.close_replay(place);
+        }
+        Some((messages, finished))
+    }
+
+    /// The session has gone.
+    pub(crate) fn cancel_replay(&mut self, from: ShardId, to: ReplayAddress) {
+        if let Some(place) = self.served.open.iter().position(|(f, t, _)| (*f, *t) == (from, to)) {
+            self.close_replay(place);
+        }
+    }
+
+    fn close_replay(&mut self, place: usize) {
+        let (_, _, cursor) = self.served.open.swap_remove(place);
+        self.retained.tree.close(cursor);
+    }
+
+    /// Some retained messages have come.
+    pub(crate) fn replay_part<O: Output>(
+        &mut self,
+        from: ShardId,
+        to: ReplayAddress,
+        messages: Vec<Arc<Message>>,
+        finished: bool,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let key = to.session.key;
+        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        if session.uid != to.session.uid {
+            return;
+        }
+        let Some(replay) = session.replays.iter_mut().find(|replay| replay.number == to.replay)
+        else {
+            return;
+        };
+        replay.asked.remove(from);
+        if finished {
+            replay.sources.remove(from);
+        }
+        replay.buffer.extend(messages);
+        self.pump_replays(key, now, out);
+    }
+
+    /// The connection is gone: what has not been sent begins anew with the next one, if there is to
+    /// be one.
+    pub(crate) fn stop_replays<O: Output>(
+        &mut self,
+        key: SessionKey,
+        uid: SessionUid,
+        goes_on: bool,
+        out: &mut O,
+    ) {
+        let replays = core::mem::take(&mut self.sessions[key.0 as usize].replays);
+        for replay in replays {
+            let session = crate::envelope::SessionAddress { key, uid };
+            let to = ReplayAddress { session, replay: replay.number };
+            if replay.has_begun {
+                for shard in replay.sources.iter() {
+                    if shard == self.id {
+                        self.cancel_replay(shard, to);
+                    } else {
+                        out.to_shard(shard, Envelope::ReplayCancel(to));
+                    }
+                }
+            }
+            if goes_on {
+                self.add_replay(key, &replay.filter, replay.grant);
+            }
+        }
+    }
+}

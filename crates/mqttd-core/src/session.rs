@@ -1,0 +1,167 @@
+//! Session State (MQTT 4.1): what belongs to a Client Identifier, and what belongs only to its
+//! present connection.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+use mqtt_auth::Who;
+use mqtt_proto::packet::SubscriptionOptions;
+use mqtt_proto::qos::{Receiver, Sender};
+use mqtt_proto::{PacketIdentifier, QoS, Version};
+
+use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::deliver::GrantExtra;
+use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::replay::Replay;
+use crate::time::Instant;
+use crate::will::Will;
+
+/// A session lives this long without a connection: never ends (3.1.2.11.2).
+pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// A Session and, while there is one, its connection.
+pub(crate) struct Session {
+    pub(crate) uid: SessionUid,
+    pub(crate) client_id: Box<str>,
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) listener: ListenerId,
+    pub(crate) online: Option<Box<Online>>,
+    /// Seconds of life without a connection; 0: ends with it.
+    pub(crate) expiry_seconds: u32,
+    /// When the last connection ended.
+    pub(crate) offline_since: Instant,
+    /// QoS 1 and 2 towards the Client.
+    pub(crate) sender: Sender<Flight>,
+    /// QoS 2 from the Client.
+    pub(crate) receiver: Receiver,
+    /// What waits behind the sender's window, or for the Client to come back.
+    pub(crate) queue: Queue,
+    pub(crate) subscriptions: HashTable<Subscribed>,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) replays: Vec<Replay>,
+    /// How many of `subscriptions` are shared.
+    pub(crate) shared: u32,
+    /// Records of this session beside its own; `None` while it has none.
+    pub(crate) records: Option<Box<SessionRecords>>,
+}
+
+/// What belongs to the connection.
+pub(crate) struct Online {
+    pub(crate) connection: ConnectionKey,
+    /// Tells this connection from an earlier one of the same session.
+    pub(crate) epoch: u64,
+    pub(crate) version: Version,
+    /// In milliseconds, already one and a half times the Keep Alive; 0: none.
+    pub(crate) keep_alive_millis: u64,
+    pub(crate) last_received: Instant,
+    /// The Client's Maximum Packet Size.
+    pub(crate) packet_bytes_max: usize,
+    /// The Client wants Reason Strings and User Properties (3.1.2.11.7).
+    pub(crate) wants_problem_information: bool,
+    pub(crate) aliases_in: IncomingAliases,
+    pub(crate) aliases_out: OutgoingAliases,
+    /// Bytes of the QoS 1 and 2 messages in flight to the Client.
+    pub(crate) inflight_bytes: u64,
+    /// Acknowledgements that wait for the log or another shard; later ones queue behind them.
+    pub(crate) held: u32,
+    /// Unfinished QoS 1 PUBLISH packets from the Client among `held`.
+    pub(crate) held_publishes: u16,
+    /// A drop has been reported and nothing got through since.
+    pub(crate) is_dropping: bool,
+}
+
+/// One subscription as its session lists it.
+pub(crate) struct Subscribed {
+    /// The whole filter, `$share/…` included.
+    pub(crate) filter: Box<str>,
+    pub(crate) options: SubscriptionOptions,
+    /// Subscription Identifier; 0: none.
+    pub(crate) identifier: u32,
+    pub(crate) record: Option<RecordId>,
+}
+
+/// A message that waits for a session or is in flight to it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) message: Arc<Message>,
+    pub(crate) extra: Option<Arc<GrantExtra>>,
+    /// The message's record, when this entry is durable.
+    pub(crate) stored: Option<StoredKey>,
+    /// QoS of this delivery.
+    pub(crate) qos: QoS,
+    /// RETAIN flag of this delivery.
+    pub(crate) retain: bool,
+}
+
+/// What the sender remembers of a message in flight. A session that ends with its connection never
+/// sends again, so nothing is kept for it.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) kept: Option<Kept>,
+    pub(crate) size: u32,
+}
+
+/// A durable message's place in [`crate::journal::Stored`]'s table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredKey(pub(crate) core::num::NonZeroU32);
+
+/// Records of exchanges that must survive.
+#[derive(Default)]
+pub(crate) struct SessionRecords {
+    /// QoS 2 messages from the Client between PUBLISH and PUBREL.
+    pub(crate) received: BTreeMap<PacketIdentifier, RecordId>,
+    /// Identifiers of QoS 2 messages to the Client between PUBLISH and PUBCOMP.
+    pub(crate) sent: BTreeMap<PacketIdentifier, RecordId>,
+}
+
+impl Session {
+    /// A session that has never been connected.
+    pub(crate) fn new(uid: SessionUid, client_id: &str) -> Self {
+        Self {
+            uid,
+            client_id: Box::from(client_id),
+            username: None,
+            listener: ListenerId::default(),
+            online: None,
+            expiry_seconds: 0,
+            offline_since: Instant::NEVER,
+            sender: Sender::new(),
+            receiver: Receiver::new(),
+            queue: Queue::default(),
+            subscriptions: HashTable::new(),
+            will: None,
+            replays: Vec::new(),
+            shared: 0,
+            records: None,
+        }
+    }
+
+    /// Its messages and subscriptions outlive the connection.
+    #[inline]
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.expiry_seconds > 0
+    }
+
+    /// For the access rights.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { username: self.username.as_deref(), client_id: &self.client_id }
+    }
+
+    /// Its subscription to `filter`.
+    pub(crate) fn subscribed(&self, hash: u64, filter: &str) -> Option<&Subscribed> {
+        self.subscriptions.find(hash, |entry| *entry.filter == *filter)
+    }
+}
+
+impl Kept {
+    /// Whether its Message Expiry Interval has passed.
+    #[inline]
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.message.expires_at <= now
+    }
+}

@@ -1,0 +1,104 @@
+//! What the configuration tells a shard. Swapped whole at a reload.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_auth::AclTable;
+use mqtt_proto::QoS;
+
+use crate::ids::ListenerId;
+use crate::limits;
+
+/// Settings of the whole broker, as far as its brain needs them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Keep durable state: records are handed to [`crate::output::Output::put`].
+    pub persistence: bool,
+    /// QoS 1 and 2 messages in flight to one Client; also the Receive Maximum announced.
+    pub inflight_messages_max: u16,
+    /// Bytes of QoS 1 and 2 messages in flight to one Client; `None`: no bound beside the count.
+    pub inflight_bytes_max: Option<u64>,
+    /// Messages waiting for one Session behind those in flight; `None`: no bound.
+    pub queued_messages_max: Option<u32>,
+    /// Bytes waiting likewise.
+    pub queued_bytes_max: Option<u64>,
+    /// Largest packet a Client may send, in bytes.
+    pub packet_bytes_max: u32,
+    /// Payloads above this are acknowledged and dropped (`message_size_limit`).
+    pub payload_bytes_max: Option<u32>,
+    /// Largest Keep Alive in seconds (`max_keepalive`).
+    pub keep_alive_seconds_max: Option<u16>,
+    /// Retained messages are kept and sent.
+    pub retain_available: bool,
+    /// Retained messages without an expiry of their own end after this many seconds.
+    pub retain_expiry_seconds: Option<u64>,
+    /// Longest life of a Session without its connection, in seconds.
+    pub session_expiry_seconds_max: Option<u32>,
+    /// Queue QoS 0 messages for absent persistent sessions.
+    pub queue_qos0: bool,
+    /// Deliver at the subscription's QoS even when the message was published with a lower one.
+    pub upgrade_outgoing_qos: bool,
+    /// One copy for each matching subscription instead of one for each Session.
+    pub duplicate_overlaps: bool,
+    /// Sessions of this shard, connected or not; `None`: no bound.
+    pub sessions_max: Option<u32>,
+    /// Send [`crate::notice::Notice::Sending`] for each packet (log_type debug).
+    pub debug: bool,
+    /// By [`ListenerId`].
+    pub listeners: Vec<ListenerSettings>,
+}
+
+/// Settings of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Topic Alias Maximum announced to Clients.
+    pub topic_aliases_max: u16,
+    /// Topic Aliases the Server uses at most.
+    pub server_topic_aliases_max: u16,
+    /// Largest QoS.
+    pub qos_max: QoS,
+    /// Access rights; `None`: everything is allowed.
+    pub acl: Option<Arc<AclTable>>,
+}
+
+impl Settings {
+    /// The listener's settings; the first one's when a reload took the listener away.
+    pub(crate) fn listener(&self, id: ListenerId) -> &ListenerSettings {
+        self.listeners.get(usize::from(id.0)).unwrap_or(&self.listeners[0])
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            persistence: false,
+            inflight_messages_max: limits::INFLIGHT_MESSAGES_DEFAULT,
+            inflight_bytes_max: None,
+            queued_messages_max: Some(limits::QUEUED_MESSAGES_DEFAULT),
+            queued_bytes_max: None,
+            packet_bytes_max: limits::PACKET_BYTES_DEFAULT,
+            payload_bytes_max: None,
+            keep_alive_seconds_max: None,
+            retain_available: true,
+            retain_expiry_seconds: None,
+            session_expiry_seconds_max: None,
+            queue_qos0: false,
+            upgrade_outgoing_qos: false,
+            duplicate_overlaps: false,
+            sessions_max: None,
+            debug: false,
+            listeners: alloc::vec![ListenerSettings::default()],
+        }
+    }
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            topic_aliases_max: limits::TOPIC_ALIASES_DEFAULT,
+            server_topic_aliases_max: limits::TOPIC_ALIASES_DEFAULT,
+            qos_max: QoS::ExactlyOnce,
+            acl: None,
+        }
+    }
+}

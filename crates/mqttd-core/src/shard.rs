@@ -1,0 +1,548 @@
+//! The shard machine: one event at one moment in, everything that must happen next out.
+//!
+//! This file holds the state and sends each event to the file that knows it. Reading order: `event`,
+//! `output`, this file, `connect`, `session`, `publish`, `deliver`, `subscribe`.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use mqtt_proto::packet::{Disconnect, Packet, PacketType};
+use mqtt_proto::property::PropertyId;
+use mqtt_proto::{Offence, ReasonCode};
+use slab::Slab;
+
+use crate::acknowledge::HeldAnswers;
+use crate::deliver::Frames;
+use crate::drops::DropReason;
+use crate::envelope::Envelope;
+use crate::event::Event;
+use crate::expiry::{Timer, Timers};
+use crate::ids::{ConnectionKey, Lsn, SessionKey, ShardId};
+use crate::journal::Journal;
+use crate::matching::Matching;
+use crate::message::Passing;
+use crate::notice::{Ending, Notice};
+use crate::output::Output;
+use crate::replay::ServedReplays;
+use crate::retained::RetainedMessages;
+use crate::session::{Kept, Session};
+use crate::settings::Settings;
+use crate::shared::Groups;
+use crate::stats::Stats;
+use crate::time::Instant;
+
+/// The most shards a broker can have.
+pub const SHARDS_MAX: u8 = 64;
+
+/// One shard: the sessions whose Client Identifiers belong to it, and all that follows from them.
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) shards: u8,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) sessions: Slab<Session>,
+    by_client_id: HashTable<SessionKey>,
+    connections: Vec<Option<SessionKey>>,
+    pub(crate) matching: Matching,
+    pub(crate) groups: Groups,
+    pub(crate) retained: RetainedMessages,
+    pub(crate) served: ServedReplays,
+    pub(crate) journal: Journal,
+    pub(crate) held: HeldAnswers,
+    pub(crate) timers: Timers,
+    pub(crate) stats: Stats,
+    pub(crate) frames: Frames,
+    /// Sessions to look at again at the next tick.
+    pub(crate) pump_later: Vec<SessionKey>,
+    pub(crate) epochs: u64,
+    pub(crate) replays_made: u32,
+    hash: FixedState,
+}
+
+impl Shard {
+    /// A shard without sessions. `seed` makes the hash tables unpredictable to strangers, who choose
+    /// identifiers and topics; a fixed one makes a run repeatable. `shards` is at most
+    /// [`SHARDS_MAX`].
+    pub fn new(id: ShardId, shards: u8, settings: Arc<Settings>, seed: u64) -> Self {
+        assert!(shards <= SHARDS_MAX && id.0 < shards, "shard {id:?} of {shards}");
+        let mut matching = Matching::new(seed);
+        matching.duplicate_overlaps = settings.duplicate_overlaps;
+        Self {
+            id,
+            shards,
+            journal: Journal::new(id, settings.persistence),
+            settings,
+            sessions: Slab::new(),
+            by_client_id: HashTable::new(),
+            connections: Vec::new(),
+            matching,
+            groups: Groups::new(seed),
+            retained: RetainedMessages::new(seed),
+            served: ServedReplays::default(),
+            held: HeldAnswers::default(),
+            timers: Timers::default(),
+            stats: Stats::default(),
+            frames: Frames::default(),
+            pump_later: Vec::new(),
+            epochs: 0,
+            replays_made: 0,
+            hash: FixedState::with_seed(seed),
+        }
+    }
+
+    /// The shard a Client Identifier belongs to: the same in every run with the same number of
+    /// shards.
+    pub fn of_client(client_id: &str, shards: u8) -> ShardId {
+        if shards <= 1 {
+            return ShardId(0);
+        }
+        let hash = FixedState::with_seed(0).hash_one(client_id.as_bytes());
+        ShardId((hash % u64::from(shards)) as u8)
+    }
+
+    /// Takes one event; everything that must happen because of it goes to `out`.
+    #[inline]
+    pub fn handle<O: Output>(&mut self, event: Event<'_>, now: Instant, out: &mut O) {
+        match event {
+            Event::Packet(connection, packet) => self.receive(connection, packet, now, out),
+            Event::Connect(admission) => {
+                self.stats.packets_received += 1;
+                self.connect(&admission, now, out);
+            }
+            Event::Offence(connection, offence) => {
+                self.end_connection(connection, Ending::Offence(offence), now, out);
+            }
+            Event::Closed(connection) => {
+                self.end_connection(connection, Ending::ConnectionLost, now, out);
+            }
+            Event::Writable(connection) => {
+                if let Some(key) = self.session_of(connection) {
+                    self.pump(key, now, out);
+                }
+            }
+            Event::FromShard(from, envelope) => self.open(from, envelope, now, out),
+            Event::Durable(lsn) => self.durable(lsn, out),
+            Event::NotDurable(lsn) => self.not_durable(lsn, out),
+            Event::Tick => self.tick(now, out),
+            Event::Publish { topic, payload, qos, retain } => {
+                let mut message = Passing::internal(topic, payload, qos, retain);
+                self.publish_message(&mut message, None, now, out);
+            }
+            Event::Settings(settings) => self.set_settings(settings),
+            Event::Shutdown => self.shut_down(now, out),
+        }
+    }
+
+    /// When [`Event::Tick`] is due next; in the past when there is work left.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.pump_later.is_empty() && self.served.local.is_empty() {
+            self.timers.next()
+        } else {
+            Some(Instant(0))
+        }
+    }
+
+    /// How many records have been handed to [`Output::put`] and [`Output::kill`].
+    pub fn appended(&self) -> Lsn {
+        self.journal.appended()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        stats.sessions = self.sessions.len() as u64;
+        stats
+    }
+
+    /// The Client Identifier of a connection, for log lines.
+    pub fn client_id(&self, connection: ConnectionKey) -> Option<&str> {
+        let key = self.session_of(connection)?;
+        Some(&self.sessions[key.0 as usize].client_id)
+    }
+
+    #[inline]
+    fn receive<O: Output>(
+        &mut self,
+        connection: ConnectionKey,
+        packet: Packet<'_>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let Some(key) = self.session_of(connection) else { return };
+        self.stats.packets_received += 1;
+        if let Some(online) = &mut self.sessions[key.0 as usize].online {
+            online.last_received = now;
+        }
+        let result = match packet {
+            Packet::Publish(publish) => self.receive_publish(key, &publish, now, out),
+            Packet::Puback(ack) => self.receive_puback(key, &ack, now, out),
+            Packet::Pubrec(ack) => self.receive_pubrec(key, &ack, now, out),
+            Packet::Pubcomp(ack) => self.receive_pubcomp(key, &ack, now, out),
+            Packet::Pubrel(ack) => {
+                self.receive_pubrel(key, ack.packet_id, out);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => {
+                self.receive_subscribe(key, &subscribe, now, out);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.receive_unsubscribe(key, &unsubscribe, out);
+                Ok(())
+            }
+            Packet::Pingreq => {
+                self.answer_ping(key, connection, out);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => {
+                self.receive_disconnect(key, connection, &disconnect, now, out)
+            }
+            Packet::Connect(_) => Err(Offence::SecondConnect),
+            Packet::Auth(_) => Err(Offence::UnexpectedAuth),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Err(Offence::PacketFromWrongRole)
+            }
+        };
+        if let Err(offence) = result {
+            self.end_connection(connection, Ending::Offence(offence), now, out);
+        }
+    }
+
+    fn answer_ping<O: Output>(&mut self, key: SessionKey, connection: ConnectionKey, out: &mut O) {
+        out.wire(connection).bytes_mut().extend_from_slice(&[0xD0, 0]);
+        self.stats.packets_sent += 1;
+        if self.settings.debug {
+            out.notice(Notice::Sending {
+                client_id: &self.sessions[key.0 as usize].client_id,
+                packet: crate::notice::SentPacket::Other(PacketType::Pingresp),
+            });
+        }
+    }
+
+    fn receive_disconnect<O: Output>(
+        &mut self,
+        key: SessionKey,
+        connection: ConnectionKey,
+        disconnect: &Disconnect<'_>,
+        now: Instant,
+        out: &mut O,
+    ) -> Result<(), Offence> {
+        if let Some(expiry) = disconnect.properties.u32(PropertyId::SessionExpiryInterval) {
+            let max = self.settings.session_expiry_seconds_max.unwrap_or(u32::MAX);
+            let session = &mut self.sessions[key.0 as usize];
+            if session.expiry_seconds == 0 && expiry > 0 {
+                return Err(Offence::SessionExpiryFromZero);
+            }
+            let was_persistent = session.is_persistent();
+            session.expiry_seconds = expiry.min(max);
+            if was_persistent && expiry == 0 {
+                self.forget_records(key, out);
+            }
+        }
+        let ending = match disconnect.reason {
+            ReasonCode::Success => Ending::Disconnected,
+            reason => Ending::DisconnectedWithWill(reason),
+        };
+        self.end_connection(connection, ending, now, out);
+        Ok(())
+    }
+
+    fn open<O: Output>(&mut self, from: ShardId, envelope: Envelope, now: Instant, out: &mut O) {
+        match envelope {
+            Envelope::Publish { message, confirm } => {
+                let mut passing = Passing::from_message(&message);
+                let need = self.route_local(&mut passing, now, out);
+                if let Some(token) = confirm {
+                    self.confirm(from, token, need, out);
+                }
+            }
+            Envelope::Directed { to, grant, message, confirm } => {
+                let before = self.journal.appended();
+                let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
+                if there {
+                    let mut passing = Passing::from_message(&message);
+                    let mut frames = Frames::default();
+                    self.deliver(to.key, &grant, &mut passing, false, now, &mut frames, out);
+                    self.journal.close_message(&passing, out);
+                } else {
+                    self.redirect(&grant, &message, now, out);
+                }
+                if let Some(token) = confirm {
+                    let appended = self.journal.appended();
+                    let need = if appended > before { appended } else { Lsn::default() };
+                    self.confirm(from, token, need, out);
+                }
+            }
+            Envelope::Confirm(token) => self.confirmed(token, out),
+            Envelope::Interest { filter, present } => self.set_interest(from, &filter, present),
+            Envelope::Member { filter, member } => {
+                self.groups.update(&filter, from, member, &mut self.matching.groups);
+                self.matching.changed();
+            }
+            Envelope::Retain { message, confirm } => {
+                let need = self.set_retained(message, now, out);
+                if let Some(token) = confirm {
+                    self.confirm(from, token, need, out);
+                }
+            }
+            Envelope::ReplayMore { to, filter } => {
+                self.serve_remote_replay(from, to, filter, out);
+            }
+            Envelope::ReplayCancel(to) => self.cancel_replay(from, to),
+            Envelope::ReplayPart { to, messages, finished } => {
+                self.replay_part(from, to, messages, finished, now, out);
+            }
+        }
+    }
+
+    fn tick<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for key in core::mem::take(&mut self.pump_later) {
+            if self.sessions.contains(key.0 as usize) {
+                self.pump_replays(key, now, out);
+            }
+        }
+        self.serve_local_replays(now, out);
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::KeepAlive(key, epoch) => self.check_keep_alive(key, epoch, now, out),
+                Timer::Session(key, uid) => {
+                    if self.sessions.get(key.0 as usize).is_some_and(|s| s.uid == uid) {
+                        self.check_session_expiry(key, now, out);
+                    }
+                }
+                Timer::Will(key, uid) => {
+                    if self.sessions.get(key.0 as usize).is_some_and(|s| s.uid == uid) {
+                        self.will_is_due(key, now, out);
+                    }
+                }
+                Timer::Retained => self.expire_retained(now, out),
+            }
+        }
+    }
+
+    /// The Server closes a connection that has been silent for one and a half times its Keep Alive
+    /// [MQTT-3.1.2-22].
+    fn check_keep_alive<O: Output>(
+        &mut self,
+        key: SessionKey,
+        epoch: u64,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let Some(session) = self.sessions.get(key.0 as usize) else { return };
+        let Some(online) = session.online.as_ref().filter(|online| online.epoch == epoch) else {
+            return;
+        };
+        let due = online.last_received.plus_millis(online.keep_alive_millis);
+        if due <= now {
+            let connection = online.connection;
+            self.end_connection(connection, Ending::KeepAliveTimeout, now, out);
+        } else {
+            self.timers.set(due, Timer::KeepAlive(key, epoch));
+        }
+    }
+
+    fn check_session_expiry<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let session = &self.sessions[key.0 as usize];
+        let due = session.offline_since.plus_seconds(session.expiry_seconds);
+        if session.online.is_none() && due <= now {
+            out.notice(Notice::SessionExpired { client_id: &session.client_id });
+            self.stats.expired_sessions += 1;
+            self.end_session(key, now, out);
+        }
+    }
+
+    fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.matching.duplicate_overlaps = settings.duplicate_overlaps;
+        self.matching.changed();
+        self.settings = settings;
+    }
+
+    /// The broker stops: 5.0 Clients are told 0x8B; wills are published by the rules.
+    fn shut_down<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for index in 0..self.connections.len() {
+            let ending = Ending::Server(ReasonCode::ServerShuttingDown);
+            self.end_connection(ConnectionKey(index as u32), ending, now, out);
+        }
+    }
+
+    /// The session is over: its subscriptions, its waiting messages and its records go
+    /// [MQTT-4.1.0-1].
+    pub(crate) fn end_session<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        self.publish_will(key, now, out);
+        let session = &mut self.sessions[key.0 as usize];
+        let subscriptions = core::mem::take(&mut session.subscriptions);
+        for subscribed in &subscriptions {
+            self.withdraw(key, &subscribed.filter, out);
+        }
+        let uid = self.sessions[key.0 as usize].uid;
+        self.stop_replays(key, uid, false, out);
+        self.forget_session_records(key, &subscriptions, out);
+        let session = self.remove_session(key);
+        let mut orphans = Vec::new();
+        for flight in session.sender.iter() {
+            let at_least_once = flight.qos == mqtt_proto::QoS::AtLeastOnce;
+            let Some(kept) = flight.message.and_then(|flight| flight.kept.as_ref()) else {
+                continue;
+            };
+            if let Some(stored) = kept.stored {
+                self.journal.complete(stored, session.uid, out);
+            }
+            // A QoS 2 message in flight is never sent to another member [MQTT-4.8.2-5].
+            if at_least_once && is_shared(kept) {
+                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
+            } else {
+                self.stats.drop(DropReason::SessionEnded);
+            }
+        }
+        for kept in session.queue.iter() {
+            self.unqueued(kept);
+            if let Some(stored) = kept.stored {
+                self.journal.complete(stored, session.uid, out);
+            }
+            if is_shared(kept) {
+                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
+            } else {
+                self.stats.drop(DropReason::SessionEnded);
+            }
+        }
+        for (extra, message) in orphans {
+            self.redirect_share(
+                extra.as_ref().and_then(|e| e.share.as_deref()),
+                &message,
+                now,
+                out,
+            );
+        }
+    }
+
+    /// A message chosen for a member that is gone goes to another one.
+    fn redirect<O: Output>(
+        &mut self,
+        grant: &crate::deliver::Grant,
+        message: &Arc<crate::message::Message>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let share = grant.extra.as_ref().and_then(|extra| extra.share.as_deref());
+        self.redirect_share(share, message, now, out);
+    }
+
+    fn redirect_share<O: Output>(
+        &mut self,
+        share: Option<&str>,
+        message: &Arc<crate::message::Message>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        match share.and_then(|share| self.groups.find(share)) {
+            Some(group) => {
+                let mut passing = Passing::from_message(message);
+                self.deliver_to_group(group, &mut passing, None, now, out);
+                self.journal.close_message(&passing, out);
+            }
+            None => self.stats.drop(DropReason::SessionEnded),
+        }
+    }
+
+    /// Other shards of this broker.
+    pub(crate) fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let here = self.id;
+        (0..self.shards).map(ShardId).filter(move |shard| *shard != here)
+    }
+
+    /// What is announced to Clients, and the Server's own send window.
+    pub(crate) fn receive_maximum(&self) -> u16 {
+        match self.settings.inflight_messages_max {
+            0 => u16::MAX,
+            max => max,
+        }
+    }
+
+    pub(crate) fn hash(&self, text: &str) -> u64 {
+        self.hash.hash_one(text.as_bytes())
+    }
+
+    pub(crate) fn hasher(&self) -> impl Fn(&str) -> u64 + use<> {
+        let hash = self.hash;
+        move |text| hash.hash_one(text.as_bytes())
+    }
+
+    // === Tables ===
+
+    #[inline]
+    pub(crate) fn session_of(&self, connection: ConnectionKey) -> Option<SessionKey> {
+        *self.connections.get(connection.0 as usize)?
+    }
+
+    pub(crate) fn set_connection(&mut self, connection: ConnectionKey, key: SessionKey) {
+        let index = connection.0 as usize;
+        if self.connections.len() <= index {
+            self.connections.resize(index + 1, None);
+        }
+        self.connections[index] = Some(key);
+    }
+
+    pub(crate) fn take_connection(&mut self, connection: ConnectionKey) -> Option<SessionKey> {
+        self.connections.get_mut(connection.0 as usize)?.take()
+    }
+
+    pub(crate) fn find_session(&self, client_id: &str) -> Option<SessionKey> {
+        let same = |key: &SessionKey| *self.sessions[key.0 as usize].client_id == *client_id;
+        self.by_client_id.find(self.hash(client_id), same).copied()
+    }
+
+    pub(crate) fn insert_session(&mut self, session: Session) -> SessionKey {
+        let hash = self.hash(&session.client_id);
+        let key = SessionKey(self.sessions.insert(session) as u32);
+        let (sessions, hasher) = (&self.sessions, self.hash);
+        self.by_client_id.insert_unique(hash, key, |key| {
+            hasher.hash_one(sessions[key.0 as usize].client_id.as_bytes())
+        });
+        key
+    }
+
+    fn remove_session(&mut self, key: SessionKey) -> Session {
+        let hash = self.hash(&self.sessions[key.0 as usize].client_id);
+        if let Ok(entry) = self.by_client_id.find_entry(hash, |other| *other == key) {
+            entry.remove();
+        }
+        self.sessions.remove(key.0 as usize)
+    }
+
+    /// The session is no longer persistent: what the log has of it is not needed.
+    pub(crate) fn forget_records<O: Output>(&mut self, key: SessionKey, out: &mut O) {
+        let subscriptions = core::mem::take(&mut self.sessions[key.0 as usize].subscriptions);
+        self.forget_session_records(key, &subscriptions, out);
+        let session = &mut self.sessions[key.0 as usize];
+        session.subscriptions = subscriptions;
+        for subscribed in session.subscriptions.iter_mut() {
+            subscribed.record = None;
+        }
+    }
+
+    fn forget_session_records<O: Output>(
+        &mut self,
+        key: SessionKey,
+        subscriptions: &HashTable<crate::session::Subscribed>,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let own = session.is_persistent().then_some(crate::ids::RecordId(session.uid.0));
+        let exchanges = session.records.take().map(|records| *records).unwrap_or_default();
+        let all = own
+            .into_iter()
+            .chain(subscriptions.iter().filter_map(|subscribed| subscribed.record))
+            .chain(exchanges.sent.into_values())
+            .chain(exchanges.received.into_values());
+        for record in all {
+            self.journal.kill(record, out);
+        }
+    }
+}
+
+fn is_shared(kept: &Kept) -> bool {
+    kept.extra.as_ref().is_some_and(|extra| extra.share.is_some())
+}

@@ -1,0 +1,70 @@
+//! Counters of one shard, behind `$SYS`.
+
+use crate::drops::DropReason;
+
+/// Counted since the shard was made, except where "now" is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Control Packets received.
+    pub packets_received: u64,
+    /// Control Packets sent.
+    pub packets_sent: u64,
+    /// PUBLISH packets received.
+    pub publish_received: u64,
+    /// PUBLISH packets sent.
+    pub publish_sent: u64,
+    /// Payload bytes of PUBLISH packets received.
+    pub publish_bytes_received: u64,
+    /// Payload bytes of PUBLISH packets sent.
+    pub publish_bytes_sent: u64,
+    /// Messages dropped, by [`DropReason`].
+    pub dropped: [u64; DropReason::COUNT],
+    /// Sessions now, connected or not.
+    pub sessions: u64,
+    /// Connected sessions now.
+    pub connected: u64,
+    /// Sessions that reached their Session Expiry Interval.
+    pub expired_sessions: u64,
+    /// Subscriptions now, shared ones included.
+    pub subscriptions: u64,
+    /// Shared subscriptions now.
+    pub shared_subscriptions: u64,
+    /// Retained messages kept by this shard now.
+    pub retained: u64,
+    /// Messages waiting or in flight for sessions now, each counted once for each session.
+    pub queued: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+}
+
+impl Stats {
+    /// Messages dropped for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    /// Adds another shard's counters.
+    pub fn add(&mut self, other: &Self) {
+        self.packets_received += other.packets_received;
+        self.packets_sent += other.packets_sent;
+        self.publish_received += other.publish_received;
+        self.publish_sent += other.publish_sent;
+        self.publish_bytes_received += other.publish_bytes_received;
+        self.publish_bytes_sent += other.publish_bytes_sent;
+        for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
+            *mine += theirs;
+        }
+        self.sessions += other.sessions;
+        self.connected += other.connected;
+        self.expired_sessions += other.expired_sessions;
+        self.subscriptions += other.subscriptions;
+        self.shared_subscriptions += other.shared_subscriptions;
+        self.retained += other.retained;
+        self.queued += other.queued;
+        self.queued_bytes += other.queued_bytes;
+    }
+}

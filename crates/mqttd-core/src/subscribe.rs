@@ -1,0 +1,307 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 3.8 and 3.10).
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_auth::Action;
+use mqtt_proto::packet::{
+    PacketType, RetainHandling, Suback, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
+};
+use mqtt_proto::property::PropertyId;
+use mqtt_proto::{Properties, ReasonCode};
+
+use crate::acknowledge::{Answer, Wait};
+use crate::deliver::{Grant, GrantExtra, address};
+use crate::envelope::{Envelope, MemberState};
+use crate::ids::{SessionKey, ShardId};
+use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
+use crate::notice::Notice;
+use crate::output::Output;
+use crate::record::Record;
+use crate::session::Subscribed;
+use crate::shard::Shard;
+use crate::subscribers::{Subscriber, Subscribers};
+use crate::time::Instant;
+
+/// What begins a shared subscription's filter.
+const SHARE: &str = "$share/";
+
+impl Shard {
+    /// A SUBSCRIBE has arrived: the subscriptions are in force before the SUBACK is written.
+    pub(crate) fn receive_subscribe<O: Output>(
+        &mut self,
+        key: SessionKey,
+        subscribe: &Subscribe<'_>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let identifier = subscribe.properties.u32(PropertyId::SubscriptionIdentifier).unwrap_or(0);
+        let before = self.journal.appended();
+        let codes: Vec<u8> = subscribe
+            .filters
+            .iter()
+            .map(|(filter, options)| self.subscribe(key, filter, options, identifier, out).value())
+            .collect();
+        let Some(online) = &self.sessions[key.0 as usize].online else { return };
+        let mut encoded = Vec::new();
+        Suback {
+            packet_id: subscribe.packet_id,
+            properties: Properties::EMPTY,
+            reason_codes: &codes,
+        }
+        .encode(online.version, &mut encoded)
+        .expect("a SUBACK has fewer bytes than its SUBSCRIBE");
+        let answer = Answer::Encoded(PacketType::Suback, encoded.into());
+        self.acknowledge(key, answer, self.since(before), out);
+        if self.sessions[key.0 as usize].online.as_ref().is_some_and(|online| online.held == 0) {
+            self.pump_replays(key, now, out);
+        } else {
+            self.pump_later.push(key);
+        }
+    }
+
+    /// An UNSUBSCRIBE has arrived.
+    pub(crate) fn receive_unsubscribe<O: Output>(
+        &mut self,
+        key: SessionKey,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut O,
+    ) {
+        let before = self.journal.appended();
+        let codes: Vec<u8> = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| {
+                if self.unsubscribe(key, filter, out) {
+                    ReasonCode::Success.value()
+                } else {
+                    ReasonCode::NoSubscriptionExisted.value()
+                }
+            })
+            .collect();
+        let Some(online) = &self.sessions[key.0 as usize].online else { return };
+        let mut encoded = Vec::new();
+        Unsuback {
+            packet_id: unsubscribe.packet_id,
+            properties: Properties::EMPTY,
+            reason_codes: &codes,
+        }
+        .encode(online.version, &mut encoded)
+        .expect("an UNSUBACK has fewer bytes than its UNSUBSCRIBE");
+        let answer = Answer::Encoded(PacketType::Unsuback, encoded.into());
+        self.acknowledge(key, answer, self.since(before), out);
+    }
+
+    fn since(&self, before: crate::ids::Lsn) -> Wait {
+        let appended = self.journal.appended();
+        Wait { need: if appended > before { appended } else { Default::default() }, confirms: 0 }
+    }
+
+    fn subscribe<O: Output>(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        asked: SubscriptionOptions,
+        identifier: u32,
+        out: &mut O,
+    ) -> ReasonCode {
+        let session = &self.sessions[key.0 as usize];
+        let listener = self.settings.listener(session.listener);
+        let hash = self.hash(filter);
+        let is_new = session.subscribed(hash, filter).is_none();
+        if is_new && session.subscriptions.len() >= SUBSCRIPTIONS_PER_SESSION_MAX {
+            return ReasonCode::QuotaExceeded;
+        }
+        if let Some(acl) = &listener.acl {
+            if !acl.check(&session.who(), Action::Subscribe, filter).is_allowed() {
+                return ReasonCode::NotAuthorized;
+            }
+        }
+        let options = SubscriptionOptions { qos: asked.qos.min(listener.qos_max), ..asked };
+        self.add_subscription(key, filter, options, identifier, None, out);
+        let session = &self.sessions[key.0 as usize];
+        out.notice(Notice::Subscribed { client_id: &session.client_id, filter, qos: options.qos });
+        let wanted = match options.retain_handling {
+            RetainHandling::AtSubscribe => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        // A shared subscription is not sent retained messages (4.8.2).
+        if wanted && self.settings.retain_available && !filter.starts_with(SHARE) {
+            let extra = GrantExtra::new(&[identifier], None).map(Arc::new);
+            self.add_replay(key, filter, Grant::new(options, extra));
+        }
+        ReasonCode::from_u8(options.qos as u8).unwrap_or(ReasonCode::Success)
+    }
+
+    /// Puts a subscription in force, new or instead of the one with the same filter. `record` is the
+    /// one it was restored from.
+    pub(crate) fn add_subscription<O: Output>(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: u32,
+        record: Option<crate::ids::RecordId>,
+        out: &mut O,
+    ) {
+        let hash = self.hash(filter);
+        let hasher = self.hasher();
+        let session = &mut self.sessions[key.0 as usize];
+        let (uid, is_durable) = (session.uid, session.is_persistent() && record.is_none());
+        let entry = session.subscriptions.entry(
+            hash,
+            |entry| *entry.filter == *filter,
+            |entry| hasher(&entry.filter),
+        );
+        let is_new = matches!(entry, hashbrown::hash_table::Entry::Vacant(_));
+        let mut entry = entry.or_insert_with(|| Subscribed {
+            filter: Box::from(filter),
+            options,
+            identifier,
+            record,
+        });
+        let subscribed = entry.get_mut();
+        let unchanged = !is_new
+            && subscribed.options == options
+            && subscribed.identifier == identifier
+            && subscribed.record.is_some();
+        subscribed.options = options;
+        subscribed.identifier = identifier;
+        if is_durable && !unchanged {
+            let id = subscribed.record.unwrap_or_else(|| self.journal.new_id());
+            let record = Record::Subscription { session: uid, filter, options, identifier };
+            self.journal.put_as(id, &record, out);
+            subscribed.record = self.journal.is_on().then_some(id);
+        }
+        if is_new {
+            self.stats.subscriptions += 1;
+            if filter.starts_with(SHARE) {
+                self.sessions[key.0 as usize].shared += 1;
+                self.stats.shared_subscriptions += 1;
+            }
+        }
+        if filter.starts_with(SHARE) {
+            self.announce_member(key, filter, options, identifier, out);
+        } else {
+            let subscribers =
+                self.matching.subscribers.get_or_insert_with(filter, Subscribers::default);
+            let is_first = subscribers.is_empty();
+            subscribers.insert(Subscriber::new(key, options, identifier));
+            if is_first {
+                self.announce_interest(filter, true, out);
+            }
+        }
+        self.matching.changed();
+    }
+
+    /// Gives up one subscription. False when there was none.
+    pub(crate) fn unsubscribe<O: Output>(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        out: &mut O,
+    ) -> bool {
+        let hash = self.hash(filter);
+        let session = &mut self.sessions[key.0 as usize];
+        let Ok(entry) = session.subscriptions.find_entry(hash, |entry| *entry.filter == *filter)
+        else {
+            return false;
+        };
+        let (subscribed, _) = entry.remove();
+        if let Some(record) = subscribed.record {
+            self.journal.kill(record, out);
+        }
+        out.notice(Notice::Unsubscribed { client_id: &session.client_id, filter });
+        self.withdraw(key, filter, out);
+        true
+    }
+
+    /// Takes a subscription out of the tries.
+    pub(crate) fn withdraw<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
+        self.stats.subscriptions -= 1;
+        self.matching.changed();
+        if filter.starts_with(SHARE) {
+            self.stats.shared_subscriptions -= 1;
+            let session = &mut self.sessions[key.0 as usize];
+            session.shared -= 1;
+            let session = address(key, session);
+            let member = MemberState { session, grant: None, is_online: false };
+            self.announce(filter, member, out);
+            return;
+        }
+        if let Some(subscribers) = self.matching.subscribers.get_mut(filter) {
+            subscribers.remove(key);
+            if subscribers.is_empty() {
+                self.matching.subscribers.remove(filter);
+                self.announce_interest(filter, false, out);
+            }
+        }
+    }
+
+    /// Tells every shard, this one too, of a member of a shared subscription.
+    fn announce_member<O: Output>(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: u32,
+        out: &mut O,
+    ) {
+        let session = &self.sessions[key.0 as usize];
+        let extra = GrantExtra::new(&[identifier], Some(filter)).map(Arc::new);
+        let member = MemberState {
+            session: address(key, session),
+            grant: Some(Grant::new(options, extra)),
+            is_online: session.online.is_some(),
+        };
+        self.announce(filter, member, out);
+    }
+
+    /// The session has connected or disconnected: its shared subscriptions are told.
+    pub(crate) fn announce_presence<O: Output>(&mut self, key: SessionKey, out: &mut O) {
+        let session = &self.sessions[key.0 as usize];
+        if session.shared == 0 {
+            return;
+        }
+        let shared: Vec<_> = session
+            .subscriptions
+            .iter()
+            .filter(|entry| entry.filter.starts_with(SHARE))
+            .map(|entry| (entry.filter.clone(), entry.options, entry.identifier))
+            .collect();
+        for (filter, options, identifier) in shared {
+            self.announce_member(key, &filter, options, identifier, out);
+        }
+    }
+
+    fn announce<O: Output>(&mut self, filter: &str, member: MemberState, out: &mut O) {
+        for shard in self.others() {
+            let (filter, member) = (Box::from(filter), member.clone());
+            out.to_shard(shard, Envelope::Member { filter, member });
+        }
+        self.groups.update(filter, self.id, member, &mut self.matching.groups);
+        self.matching.changed();
+    }
+
+    fn announce_interest<O: Output>(&mut self, filter: &str, present: bool, out: &mut O) {
+        for shard in self.others() {
+            out.to_shard(shard, Envelope::Interest { filter: Box::from(filter), present });
+        }
+    }
+
+    /// Another shard has, or no longer has, subscribers for a filter.
+    pub(crate) fn set_interest(&mut self, from: ShardId, filter: &str, present: bool) {
+        let shards = self.matching.interest.get_or_insert_with(filter, Default::default);
+        if present {
+            shards.insert(from);
+        } else {
+            shards.remove(from);
+            if shards.is_empty() {
+                self.matching.interest.remove(filter);
+            }
+        }
+        self.matching.changed();
+    }
+}

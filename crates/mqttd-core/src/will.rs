@@ -1,0 +1,114 @@
+//! The Will Message (MQTT 3.1.2.5): published when a connection ends otherwise than by a normal
+//! DISCONNECT, after its delay or when the session ends, whichever comes first [MQTT-3.1.3-9].
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_proto::packet;
+use mqtt_proto::property::PropertyId;
+
+use crate::expiry::Timer;
+use crate::ids::{RecordId, SessionKey, SessionUid};
+use crate::journal::message_record;
+use crate::message::{Message, Passing, forwarded_properties};
+use crate::output::Output;
+use crate::record::Record;
+use crate::shard::Shard;
+use crate::time::Instant;
+
+/// A session's Will.
+pub(crate) struct Will {
+    pub(crate) message: Arc<Message>,
+    /// Message Expiry Interval; counts from publication.
+    expiry_seconds: Option<u32>,
+    delay_seconds: u32,
+    /// When a delayed will is due; `None` while the connection lives.
+    pub(crate) due: Option<Instant>,
+    pub(crate) record: Option<RecordId>,
+}
+
+impl Will {
+    pub(crate) fn new(will: &packet::Will<'_>, publisher: SessionUid) -> Self {
+        let mut scratch = Vec::new();
+        let mut passing = Passing {
+            properties: forwarded_properties(will.properties, &mut scratch),
+            publisher: Some(publisher),
+            ..Passing::internal(will.topic, will.payload, will.qos, will.retain)
+        };
+        Self {
+            message: passing.keep(),
+            expiry_seconds: will.properties.u32(PropertyId::MessageExpiryInterval),
+            delay_seconds: will.properties.u32(PropertyId::WillDelayInterval).unwrap_or(0),
+            due: None,
+            record: None,
+        }
+    }
+
+    pub(crate) fn restored(message: Arc<Message>, due: Instant, record: RecordId) -> Self {
+        Self {
+            message,
+            expiry_seconds: None,
+            delay_seconds: 0,
+            due: Some(due),
+            record: Some(record),
+        }
+    }
+}
+
+impl Shard {
+    /// The connection has ended and the will is to be published: now, or after its delay if the
+    /// session lives that long.
+    pub(crate) fn start_will<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let session = &mut self.sessions[key.0 as usize];
+        let delay = match &session.will {
+            Some(will) => will.delay_seconds.min(session.expiry_seconds),
+            None => return,
+        };
+        if delay == 0 {
+            self.publish_will(key, now, out);
+            return;
+        }
+        let due = now.plus_seconds(delay);
+        let uid = session.uid;
+        self.timers.set(due, Timer::Will(key, uid));
+        if let Some(will) = &mut session.will {
+            will.due = Some(due);
+            let message = message_record(&will.message);
+            will.record = self.journal.put(&Record::Will { session: uid, due, message }, out);
+        }
+    }
+
+    /// A delayed will is due, if the Client has not come back.
+    pub(crate) fn will_is_due<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let due = self.sessions[key.0 as usize].will.as_ref().and_then(|will| will.due);
+        if due.is_some_and(|due| due <= now) {
+            self.publish_will(key, now, out);
+        }
+    }
+
+    /// Takes the will away without publishing it.
+    pub(crate) fn discard_will<O: Output>(&mut self, key: SessionKey, out: &mut O) {
+        if let Some(will) = self.sessions[key.0 as usize].will.take() {
+            if let Some(record) = will.record {
+                self.journal.kill(record, out);
+            }
+        }
+    }
+
+    /// Publishes the will now, if there is one.
+    pub(crate) fn publish_will<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let Some(will) = self.sessions[key.0 as usize].will.take() else { return };
+        let Will { message, expiry_seconds, record, .. } = *will;
+        let mut passing = Passing::from_message(&message);
+        if let Some(seconds) = expiry_seconds {
+            passing = passing.forget_kept();
+            passing.expires_at = now.plus_seconds(seconds);
+        }
+        if self.may_publish(key, passing.topic, out) {
+            self.publish_message(&mut passing, None, now, out);
+        }
+        if let Some(record) = record {
+            self.journal.kill(record, out);
+        }
+    }
+}
