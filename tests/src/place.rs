@@ -60,7 +60,7 @@ pub fn our_binary(name: &str) -> PathBuf {
     folders.push(target.join("release"));
     let found = folders.iter().map(|folder: &PathBuf| folder.join(name)).find(|it| it.is_file());
     found.unwrap_or_else(|| {
-        panic!("no {name} in {folders:?}: run `cargo build --workspace --bins` first (`make test` does)")
+        panic!("no {name} in {folders:?}: `cargo build --workspace --bins` comes first")
     })
 }
 

@@ -23,7 +23,8 @@ fn connack_of_the_older_versions() {
     }
 }
 
-/// Mosquitto 2.1's bytes: Topic Alias Maximum 10, Maximum Packet Size 2,000,000, Receive Maximum 20.
+/// Mosquitto 2.1's bytes: Topic Alias Maximum 10, Maximum Packet Size 2,000,000, Receive Maximum
+/// 20.
 #[test]
 fn connack_of_5_0_is_mosquitto_2_1s_byte_for_byte() {
     only_our_broker!("2.0.11 has other defaults");

@@ -2,7 +2,7 @@
 //! sessions with their subscriptions and queues, and the retained messages, are there.
 
 use mqttd_tests::peer::{Carrier, Level, Peer};
-use mqttd_tests::tool::{Tools, publish};
+use mqttd_tests::tool::publish;
 use mqttd_tests::{Broker, only_our_broker};
 
 /// Persistent in the broker's own folder.
@@ -117,15 +117,22 @@ fn qos_2_exchanges_go_on_where_they_were() {
 #[test]
 fn a_queue_grows_and_shrinks_over_restarts() {
     let mut broker = persistent();
-    let session = ["-c", "-i", "tool", "-q", "1", "-t", "t"];
-    Tools::UnderTest.receive(&broker, &[&session[..], &["-E"]].concat()).ok();
+    let mut peer = Peer::tcp(&broker);
+    peer.join(Level::V311, "00", "", "c");
+    peer.subscribe("t", 1);
+    peer.leave();
     for round in 0..4 {
-        for part in 0..2 {
+        for part in 0..3 {
             publish(&broker, &["-t", "t", "-q", "1", "-m", &format!("{round}.{part}")]);
         }
         broker.restart();
-        let got = Tools::UnderTest.receive(&broker, &[&session[..], &["-C", "2"]].concat()).ok();
-        assert_eq!(got.out(), format!("{round}.0\n{round}.1\n"));
+        let mut peer = Peer::tcp(&broker);
+        assert!(peer.join(Level::V311, "00", "", "c"), "round {round}");
+        for part in 0..3 {
+            peer.expect_message("t", &format!("{round}.{part}"), 1);
+        }
+        peer.expect_nothing();
+        peer.leave();
     }
 }
 
