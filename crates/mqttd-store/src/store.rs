@@ -232,7 +232,7 @@ impl<D: Disk> Store<D> {
         } else {
             let deaths: Vec<u64> = self.batch.undo.iter().map(|(id, _)| *id).collect();
             match self.write() {
-                Err(StoreError::DiskFull) => self.write_on_reserve(&deaths),
+                Err(StoreError::DiskFull) => self.write_deaths(&deaths),
                 written => written,
             }
         };
@@ -544,12 +544,21 @@ impl<D: Disk> Store<D> {
         self.begin_segment();
     }
 
-    /// Writes a batch of deaths into the reserve, as a new segment.
-    fn write_on_reserve(&mut self, deaths: &[u64]) -> Result<u64, StoreError> {
+    /// Writes a batch of deaths on a full disk: after a sync that lets dead segments go, or else into the
+    /// reserve.
+    fn write_deaths(&mut self, deaths: &[u64]) -> Result<u64, StoreError> {
+        self.take_back();
+        if self.sync.frees_space() {
+            self.sync()?;
+            self.stage_deaths(deaths);
+            match self.write() {
+                Err(StoreError::DiskFull) => self.take_back(),
+                written => return written,
+            }
+        }
         if self.reserve != Reserve::Ready {
             return Err(StoreError::DiskFull);
         }
-        self.take_back();
         if self.active.tail > 0 {
             self.begin_segment();
         }
@@ -559,10 +568,14 @@ impl<D: Disk> Store<D> {
         self.sync.dir_changed();
         let file = self.disk.open(&name).map_err(StoreError::io("opening"))?;
         self.active.file = Some(Arc::new(file));
+        self.stage_deaths(deaths);
+        self.write()
+    }
+
+    fn stage_deaths(&mut self, deaths: &[u64]) {
         for id in deaths {
             self.kill(RecordId(*id));
         }
-        self.write()
     }
 
     /// New records are taken only while there is a reserve for their deaths.

@@ -91,6 +91,11 @@ impl<D: Disk> SyncState<D> {
         waiting.map_or(index.head(), |(_, id)| id.number)
     }
 
+    /// True when a sync made now would be followed by removals.
+    pub(crate) fn frees_space(&self) -> bool {
+        !self.outstanding && self.failed.is_none() && !self.retired.is_empty()
+    }
+
     pub(crate) fn dir_changed(&mut self) {
         self.dir_changed = true;
     }
