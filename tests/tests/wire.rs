@@ -380,6 +380,35 @@ fn subscription_identifiers_come_back_with_the_message() {
     assert_eq!(peer.delivered().properties, [0x0b, 5]);
 }
 
+/// Overlapping filters with identifiers: every identifier comes, in one copy or in several (5.0,
+/// 3.3.4).
+#[test]
+fn overlapping_subscriptions_all_name_themselves() {
+    only_our_broker!("2.0.11 sends one copy with one identifier");
+    let broker = Broker::open();
+    let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V5, "c1");
+    for (identifier, filter) in [(5, "a/+"), (6, "a/#"), (7, "a/b"), (8, "b/#")] {
+        peer.send(&format!("82 [ 0001 [ 0b {identifier:02x} ] <{filter}> 00 ]"));
+        peer.expect("90 [ 0001 [ ] 00 ]");
+    }
+    peer.publish_from_another(&broker, "a/b", "x");
+    peer.send("c0 00");
+    let (mut messages, _) = peer.messages_until(&[0xd0, 0]);
+    if messages.is_empty() {
+        // The PINGRESP may overtake what comes from another connection.
+        messages.push(peer.delivered());
+        peer.send("c0 00");
+        messages.extend(peer.messages_until(&[0xd0, 0]).0);
+    }
+    let mut identifiers: Vec<u8> = Vec::new();
+    for message in &messages {
+        assert!(message.properties.chunks(2).all(|it| it[0] == 0x0b), "{message:?}");
+        identifiers.extend(message.properties.chunks(2).map(|it| it[1]));
+    }
+    identifiers.sort_unstable();
+    assert_eq!(identifiers, [5, 6, 7], "{messages:?}");
+}
+
 #[test]
 fn no_local_keeps_ones_own_messages_away() {
     let broker = Broker::open();
@@ -402,6 +431,13 @@ fn a_topic_alias_stands_for_its_topic() {
     sender.send("30 [ <> [ 23 0003 ] 'two' ]");
     receiver.expect_message("long/topic/name", "one", 0);
     receiver.expect_message("long/topic/name", "two", 0);
+    // An alias may be given to another topic, and the largest announced one is 10.
+    sender.send("30 [ <other> [ 23 0003 ] 'no' ]");
+    sender.send("30 [ <long/topic/name> [ 23 000a ] 'three' ]");
+    receiver.expect_message("long/topic/name", "three", 0);
+    receiver.expect_nothing();
+    sender.send("30 [ <t> [ 23 000b ] 'too large' ]");
+    sender.expect_disconnect(0x94);
 }
 
 #[test]
