@@ -424,7 +424,7 @@ impl Disk for DiskMem {
         let is_bytes =
             |change: &Change| matches!(change, Change::Write { .. } | Change::Truncate { .. });
         world.pending.retain(is_bytes);
-        let before = std::mem::replace(&mut world.durable, BTreeMap::new());
+        let before = std::mem::take(&mut world.durable);
         world.durable = world.live.clone();
         for inode in before.into_values() {
             world.reap(inode);

@@ -56,7 +56,7 @@ impl Place {
 
 /// The order of a record that begins its life at this place.
 pub(crate) fn order_of(segment: u64, offset: u64) -> u64 {
-    segment << OFFSET_BITS | offset / UNIT
+    segment << OFFSET_BITS | (offset / UNIT)
 }
 
 /// One segment of the log, on disk or planned.
@@ -67,6 +67,8 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// Live records in it, staged ones included.
     pub(crate) live: u64,
+    /// Bytes of their frames.
+    pub(crate) live_bytes: u64,
     /// False when the file was missing at opening.
     pub(crate) present: bool,
 }
@@ -137,7 +139,9 @@ impl Index {
             self.long.insert(id, bytes as u64);
         }
         self.live_bytes += bytes as u64;
-        self.count(place, 1);
+        let segment = self.segment_of_live(place);
+        segment.live += 1;
+        segment.live_bytes += bytes as u64;
         was
     }
 
@@ -167,14 +171,15 @@ impl Index {
             None => self.long.remove(&id).map_or(0, |bytes| bytes as usize),
         };
         self.live_bytes -= bytes as u64;
-        self.count(old, -1);
+        let segment = self.segment_of_live(old);
+        segment.live -= 1;
+        segment.live_bytes -= bytes as u64;
         Was { place: old, bytes }
     }
 
-    fn count(&mut self, place: Place, by: i64) {
+    fn segment_of_live(&mut self, place: Place) -> &mut Segment {
         let number = self.segment_of(place);
-        let segment = self.segment_mut(number).expect("a live record's segment is in the index");
-        segment.live = segment.live.checked_add_signed(by).expect("live counts match the places");
+        self.segment_mut(number).expect("a live record's segment is in the index")
     }
 }
 
@@ -224,7 +229,7 @@ mod tests {
     fn a_live_record_costs_at_most_forty_bytes() {
         let mut index = Index::default();
         let id = SegmentId { number: 9, salt: 0 };
-        index.segments.push_back(Segment { id, end: 0, live: 0, present: true });
+        index.segments.push_back(Segment { id, end: 0, live: 0, live_bytes: 0, present: true });
         for n in 1..200_000u64 {
             index.set(n, Place::new(9, 64 + n * 8, 88, false), 88);
             if n > 1000 {

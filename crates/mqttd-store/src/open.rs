@@ -183,7 +183,7 @@ impl Recovery {
             let mut number = index.segments.back().map_or(file.id.number, |s| s.id.number + 1);
             while number <= file.id.number {
                 let (id, present) = (SegmentId { number, ..file.id }, number == file.id.number);
-                index.segments.push_back(Segment { id, end: 0, live: 0, present });
+                index.segments.push_back(Segment { id, end: 0, live: 0, live_bytes: 0, present });
                 number += 1;
             }
         }
@@ -374,7 +374,13 @@ impl Recovery {
         }
         for number in last.number + 1..=highest {
             let id = SegmentId { number, ..last };
-            self.index.segments.push_back(Segment { id, end: 0, live: 0, present: false });
+            self.index.segments.push_back(Segment {
+                id,
+                end: 0,
+                live: 0,
+                live_bytes: 0,
+                present: false,
+            });
         }
         Ok(())
     }

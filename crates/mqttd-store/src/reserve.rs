@@ -6,7 +6,7 @@ use crate::error::StoreError;
 
 pub(crate) const NAME: &str = "reserve";
 
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What there is of a reserve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

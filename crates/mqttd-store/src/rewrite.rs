@@ -29,12 +29,17 @@ impl<D: Disk> Store<D> {
     /// Copies some survivors after a commit of `committed` bytes. Failure is harmless: the originals stay.
     pub(crate) fn rewrite_some(&mut self, committed: u64) {
         let limit = self.options.rewrite_bytes;
-        if !self.rewrite_due() {
+        self.rewrite.credit = if self.is_short_of_space() && self.ensure_reserve().is_err() {
+            self.credit_in_need()
+        } else if self.rewrite_due() {
+            (self.rewrite.credit + committed * COPIES_PER_BYTE).min(limit)
+        } else {
+            0
+        };
+        if self.rewrite.credit == 0 {
             self.rewrite = Rewrite::default();
             return;
         }
-        let credit = self.rewrite.credit + committed * COPIES_PER_BYTE;
-        self.rewrite.credit = credit.min(limit);
         let staged = self.stage_survivors();
         if self.staged_bytes() == 0 {
             return;
@@ -55,6 +60,18 @@ impl<D: Disk> Store<D> {
         let short = segments > TOLERATED_SHORT_SEGMENTS + 4 * (log / size);
         let garbage = log.saturating_sub(live);
         segments > 1 && (short || garbage > live + TOLERATED_SEGMENTS * size)
+    }
+
+    /// On a full disk a copy must fit into the space that is left to deaths, take little of it, and empty the
+    /// oldest segment at once, so that more space comes back than it took.
+    fn credit_in_need(&self) -> u64 {
+        let room = self.active.room.saturating_sub(self.active.tail);
+        let head = self.index.segments.front();
+        let Some(head) = head.filter(|s| s.id.number != self.active.id.number) else { return 0 };
+        // A copy may be 8 bytes longer than its original.
+        let bytes = head.live_bytes + head.live * 8;
+        let pays = bytes <= room / 4 && bytes * 2 < head.end;
+        if self.options.rewrite_bytes > 0 && pays { bytes } else { 0 }
     }
 
     fn stage_survivors(&mut self) -> Result<(), StoreError> {

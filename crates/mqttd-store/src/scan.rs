@@ -23,10 +23,15 @@ pub(crate) struct Damaged<'a> {
     pub(crate) offset: u64,
     pub(crate) end: u64,
     /// Frames in it that verify.
-    pub(crate) frames: Vec<(u64, Frame<'a>)>,
+    pub(crate) frames: Frames<'a>,
     /// The rest: offset and length.
-    pub(crate) holes: Vec<(u64, u64)>,
+    pub(crate) holes: Stretches,
 }
+
+/// Frames and the offsets they stand at.
+type Frames<'a> = Vec<(u64, Frame<'a>)>;
+/// Offsets and lengths.
+type Stretches = Vec<(u64, u64)>;
 
 /// How the bytes of a segment are to be read.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +46,7 @@ pub(crate) struct Extent {
 /// Reports everything in `buf`, a segment from its header on. Returns where the log ends in it.
 pub(crate) fn scan<'a>(buf: &'a [u8], extent: Extent, mut sink: impl FnMut(Found<'_>)) -> u64 {
     let seed = extent.seed;
-    let mut frames: Vec<(u64, Frame<'a>)> = Vec::new();
+    let mut frames: Frames<'a> = Vec::new();
     let mut at = HEADER_BYTES;
     while at < buf.len() {
         let Some(head) = frame::batch_at(buf, at, at as u64, seed) else {
@@ -94,7 +99,7 @@ fn next_batch(buf: &[u8], at: usize, seed: u32) -> Option<usize> {
 }
 
 /// Collects the record frames that follow one another from `at` on.
-fn walk<'a>(buf: &'a [u8], at: usize, end: usize, seed: u32, out: &mut Vec<(u64, Frame<'a>)>) {
+fn walk<'a>(buf: &'a [u8], at: usize, end: usize, seed: u32, out: &mut Frames<'a>) {
     out.clear();
     let buf = &buf[..end];
     let mut at = at;
@@ -105,12 +110,7 @@ fn walk<'a>(buf: &'a [u8], at: usize, end: usize, seed: u32, out: &mut Vec<(u64,
 }
 
 /// Collects all record frames in `buf[at..end]` and the holes between them.
-fn salvage(
-    buf: &[u8],
-    at: usize,
-    end: usize,
-    seed: u32,
-) -> (Vec<(u64, Frame<'_>)>, Vec<(u64, u64)>) {
+fn salvage(buf: &[u8], at: usize, end: usize, seed: u32) -> (Frames<'_>, Stretches) {
     let (mut frames, mut holes) = (Vec::new(), Vec::new());
     let Some(buf) = buf.get(..end) else { return (frames, holes) };
     let mut effort = (end - at.min(end)).saturating_mul(SALVAGE_EFFORT);

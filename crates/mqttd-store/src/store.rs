@@ -52,7 +52,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of survivors copied forward after one commit, at most. 0 turns copying off.
     pub rewrite_bytes: u64,
-    /// Bytes set aside so that deaths fit on a full disk. 0 for none.
+    /// Bytes set aside so that deaths fit on a full disk, at most a segment. 0 for none.
     pub reserve_bytes: u64,
 }
 
@@ -103,6 +103,8 @@ pub(crate) struct Active<F> {
     /// Committed bytes; 0 as long as the file has not been begun.
     pub(crate) tail: u64,
     previous_end: u64,
+    /// Bytes of the file whose space was taken beforehand.
+    pub(crate) room: u64,
     file: Option<Arc<F>>,
 }
 
@@ -146,6 +148,7 @@ impl<D: Disk> Store<D> {
         })?;
         options.segment_bytes =
             options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
+        options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes);
         let found = open::recover(&disk, progress)?;
         let disk = Arc::new(disk);
         let mut report = found.report;
@@ -160,6 +163,7 @@ impl<D: Disk> Store<D> {
                 seed: 0,
                 tail: last.as_ref().map_or(0, |last| last.end),
                 previous_end: 0,
+                room: 0,
                 file: None,
             },
             index: found.index,
@@ -496,8 +500,14 @@ impl<D: Disk> Store<D> {
     fn begin_segment(&mut self) {
         let id = SegmentId { number: self.active.id.number + 1, ..self.active.id };
         let previous_end = self.active.tail;
-        self.active = Active { id, seed: id.seed(), tail: 0, previous_end, file: None };
-        self.index.segments.push_back(Segment { id, end: 0, live: 0, present: true });
+        self.active = Active { id, seed: id.seed(), tail: 0, previous_end, room: 0, file: None };
+        self.index.segments.push_back(Segment {
+            id,
+            end: 0,
+            live: 0,
+            live_bytes: 0,
+            present: true,
+        });
     }
 
     /// Makes the file of a planned segment. True when it may hold old bytes.
@@ -567,6 +577,7 @@ impl<D: Disk> Store<D> {
         self.reserve = Reserve::Missing;
         self.sync.dir_changed();
         let file = self.disk.open(&name).map_err(StoreError::io("opening"))?;
+        self.active.room = self.options.reserve_bytes;
         self.active.file = Some(Arc::new(file));
         self.stage_deaths(deaths);
         self.write()
@@ -578,8 +589,13 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// True when the reserve is in use (or could not be made): space is for deaths only.
+    pub(crate) fn is_short_of_space(&self) -> bool {
+        self.options.reserve_bytes > 0 && self.reserve != Reserve::Ready
+    }
+
     /// New records are taken only while there is a reserve for their deaths.
-    fn ensure_reserve(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn ensure_reserve(&mut self) -> Result<(), StoreError> {
         let bytes = self.options.reserve_bytes;
         if self.reserve == Reserve::Ready || bytes == 0 {
             return Ok(());

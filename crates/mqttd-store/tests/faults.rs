@@ -92,6 +92,40 @@ fn a_full_disk_refuses_records_takes_deaths_and_recovers() {
 }
 
 #[test]
+fn a_full_disk_of_few_survivors_gives_its_garbage_back() {
+    let disk = DiskMem::new();
+    let roomy = Options { segment_bytes: 16_384, reserve_bytes: 8192, ..options(Mode::Process) };
+    let (mut store, _) = Store::open(disk.clone(), roomy, |_, _| {}).unwrap();
+    disk.set_capacity(Some(400_000));
+    let mut kept = Vec::new();
+    for id in 0..2000 {
+        store.put(RecordId(id), &[1; 400]).unwrap();
+        match store.commit() {
+            Ok(_) => kept.push(id),
+            Err(StoreError::DiskFull) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(kept.len() > 800);
+    // Of every twenty records one stays, so every segment keeps a survivor.
+    for id in kept.iter().filter(|id| *id % 20 != 0) {
+        assert!(store.kill(RecordId(*id)));
+        store.commit().unwrap_or_else(|error| panic!("death of {id}: {error}"));
+        if id % 5 == 0 {
+            store.sync().unwrap();
+        }
+    }
+    store.sync().unwrap();
+    assert!(disk.names().len() < 30, "{} files", disk.names().len());
+    store.put(RecordId(5000), &[2; 400]).unwrap();
+    store.commit().unwrap();
+    drop(store);
+    let mut alive: Vec<u64> = kept.into_iter().filter(|id| id % 20 == 0).collect();
+    alive.push(5000);
+    assert_eq!(open(&disk, Mode::Process).1, alive);
+}
+
+#[test]
 fn nothing_of_a_refused_batch_is_seen_even_after_a_crash() {
     for spare in 0..1500u64 {
         let disk = DiskMem::new();

@@ -1,11 +1,10 @@
 //! The store on a real directory: reopening, the lock, newer versions, backups, unlinking.
 
-use mqttd_store::{DiskOs, Mode, Options, RecordId, Store, StoreError};
+use mqttd_store::{DiskOs, Mode, OpenReport, Options, RecordId, Store, StoreError};
 
-fn open(
-    path: &std::path::Path,
-    mode: Mode,
-) -> Result<(Store<DiskOs>, Vec<(u64, Vec<u8>)>, mqttd_store::OpenReport), StoreError> {
+type Opened = (Store<DiskOs>, Vec<(u64, Vec<u8>)>, OpenReport);
+
+fn open(path: &std::path::Path, mode: Mode) -> Result<Opened, StoreError> {
     let mut found = Vec::new();
     let disk = DiskOs::new(path).unwrap();
     let options = Options { segment_bytes: 16 << 10, ..Options::new(mode, 42) };
