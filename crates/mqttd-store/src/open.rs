@@ -64,8 +64,10 @@ pub(crate) fn recover<D: Disk>(
     let old = files.segments.iter().filter(|file| file.id.number < head);
     files.leftovers.extend(old.map(|file| file.id.file_name()));
     for (file, says) in files.misnamed {
-        // A dead segment's file that was renamed for reuse and not begun; anything else is left alone.
-        if says.number < head {
+        // A dead segment's file, renamed for reuse and not begun, or begun and still under its old name;
+        // anything else is left alone.
+        let old = SegmentId::from_file_name(&file).is_some_and(|named| named.number < head);
+        if old || says.number < head {
             files.leftovers.push(file);
         } else {
             let kind = HoleKind::Misnamed { says: says.number };
@@ -142,6 +144,8 @@ fn read_header<D: Disk>(disk: &D, name: &str) -> Result<Result<Header, HeaderErr
 /// A damaged stretch whose meaning depends on the next batch.
 struct Undecided {
     number: u64,
+    /// The successor's header says that the log reached beyond it.
+    exact: bool,
     file: String,
     batch: Option<(u64, u32, u64)>,
     offset: u64,
@@ -221,7 +225,9 @@ impl Recovery {
                 self.declare_head(head.head);
                 batches += 1;
             }
-            Found::Damaged(damaged) => self.undecided.push(undecided(number, &name, damaged)),
+            Found::Damaged(damaged) => {
+                self.undecided.push(undecided(number, extent.exact, &name, damaged));
+            }
         });
         if let Some(limit) = limit.filter(|limit| end < *limit) {
             let (file, kind) = (name.clone(), HoleKind::Batches { kept: 0 });
@@ -257,7 +263,7 @@ impl Recovery {
 
     /// The log goes on at `offset` of `file` with batch `seq`: what came before had been written.
     fn reach(&mut self, number: u64, file: &str, offset: u64, seq: u64) {
-        self.decide(Some(seq));
+        self.decide(Some((number, seq)));
         let expected = self.last.map(|last| last + 1).or(self.first);
         let Some(first) = expected.filter(|first| *first < seq) else { return };
         self.last = Some(seq - 1);
@@ -265,7 +271,7 @@ impl Recovery {
         if self.report.holes.last().is_none_or(|hole| hole.file != file) {
             let kind = HoleKind::Missing { first, last: seq - 1 };
             let hole = Hole { file: file.to_owned(), offset, bytes: 0, kind };
-            self.hole(Some(self.last_segment.unwrap_or(number)), hole);
+            self.hole(Some(self.last_segment.unwrap_or(self.index.head())), hole);
         }
     }
 
@@ -291,18 +297,28 @@ impl Recovery {
         }
     }
 
-    /// Decides about the damaged stretches read so far, given the next batch or the end of the log.
-    fn decide(&mut self, next: Option<u64>) {
-        for stretch in std::mem::take(&mut self.undecided) {
+    /// Decides about the damaged stretches read so far, given the segment and number of the next batch, or
+    /// the end of the log.
+    fn decide(&mut self, next: Option<(u64, u64)>) {
+        for mut stretch in std::mem::take(&mut self.undecided) {
             let own = match (stretch.batch, self.last) {
                 (Some((seq, ..)), _) => seq,
                 (None, last) => last.map_or(self.first.unwrap_or(1), |last| last + 1),
             };
-            if next.is_some_and(|next| own < next) {
-                self.keep(stretch, own);
-            } else if next.is_none() {
+            let Some((number, next)) = next else {
                 self.cut(stretch);
+                continue;
+            };
+            if next <= own {
+                continue;
             }
+            // The last bytes of a segment may be those of a refused write, unless something says otherwise.
+            if !stretch.exact && number != stretch.number {
+                stretch.changes.clear();
+                stretch.holes = vec![(stretch.offset, stretch.end - stretch.offset)];
+                stretch.batch = stretch.batch.map(|(seq, of, _)| (seq, of, 0));
+            }
+            self.keep(stretch, own);
         }
     }
 
@@ -333,6 +349,7 @@ impl Recovery {
             apply(&mut self.index, &mut self.orders, change);
         }
         self.last = Some(self.last.map_or(own, |last| last.max(own)));
+        self.last_segment = Some(stretch.number);
         self.report.batches += 1;
     }
 
@@ -418,7 +435,7 @@ impl Recovery {
     }
 }
 
-fn undecided(number: u64, file: &str, damaged: Damaged<'_>) -> Undecided {
+fn undecided(number: u64, exact: bool, file: &str, damaged: Damaged<'_>) -> Undecided {
     let mut found = Vec::new();
     for (offset, frame) in &damaged.frames {
         changes(number, *offset, frame, |change| found.push(change));
@@ -426,6 +443,7 @@ fn undecided(number: u64, file: &str, damaged: Damaged<'_>) -> Undecided {
     let intact = damaged.frames.len() as u64;
     Undecided {
         number,
+        exact,
         file: file.to_owned(),
         batch: damaged.head.map(|head| (head.seq, head.count, intact)),
         offset: damaged.offset,

@@ -41,7 +41,10 @@ fn options(seed: u64) -> Options {
     Options { segment_bytes: 4096, reserve_bytes: 512, rewrite_bytes, ..Options::new(mode, seed) }
 }
 
+/// Opens the store of a seed on a disk with space.
 fn open(disk: &DiskMem, seed: u64) -> (Store<DiskMem>, Vec<(u64, Body)>, OpenReport) {
+    disk.set_capacity(None);
+    disk.set_read_only(false);
     let mut found = Vec::new();
     let (store, report) =
         Store::open(disk.clone(), options(seed), |id, body| found.push((id.0, brief(body))))
@@ -96,7 +99,17 @@ impl Model {
 
 /// Drives a store and its model through `steps` random steps; stops early when the machine does.
 fn drive(disk: &DiskMem, store: &mut Store<DiskMem>, model: &mut Model, rng: &mut Rng, steps: u64) {
+    // Every third history runs on a disk that is full or read-only at times.
+    let cramped = rng.below(3) == 0;
     for _ in 0..steps {
+        let before = model.now.clone();
+        if cramped {
+            let names = disk.names();
+            let used: usize = names.iter().map(|name| disk.content(name).len()).sum();
+            let spare = rng.below(4000);
+            disk.set_capacity((rng.below(3) > 0).then_some(used as u64 + spare));
+            disk.set_read_only(rng.below(8) == 0);
+        }
         for _ in 0..rng.below(6) {
             let id = rng.below(24);
             if rng.below(5) < 2 {
@@ -115,7 +128,12 @@ fn drive(disk: &DiskMem, store: &mut Store<DiskMem>, model: &mut Model, rng: &mu
         model.batches.insert(next, model.now.clone());
         match store.commit() {
             Ok(committed) => model.committed = committed.lsn,
-            Err(_) => return,
+            Err(_) if disk.is_stopped() => return,
+            Err(error) => {
+                assert!(cramped && error.is_passing(), "{error}");
+                model.batches.remove(&next);
+                model.now = before;
+            }
         }
         // The machine may have stopped while survivors were copied behind the commit.
         if disk.is_stopped() {
@@ -128,6 +146,8 @@ fn drive(disk: &DiskMem, store: &mut Store<DiskMem>, model: &mut Model, rng: &mu
             }
         }
     }
+    disk.set_capacity(None);
+    disk.set_read_only(false);
 }
 
 /// Checks what was found after a crash that kept a prefix, and that life goes on from there.
