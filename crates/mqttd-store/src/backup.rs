@@ -35,7 +35,8 @@ impl<D: Disk> Store<D> {
 }
 
 impl<D: Disk> Snapshot<D> {
-    /// Copies into `to`, which must hold no store, and syncs it. Returns the bytes copied. The copy is a store
+    /// Copies into `to`, which must hold no store, and syncs it. Returns the bytes copied. The
+    /// copy is a store
     /// like any other.
     pub fn copy_to<T: Disk>(&self, to: &T) -> Result<u64, StoreError> {
         let names = to.list().map_err(StoreError::io("listing the directory"))?;

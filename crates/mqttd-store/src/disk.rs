@@ -1,12 +1,14 @@
 //! The seam between the store and whatever holds its bytes: one directory of named files.
-//! `disk_os.rs` is the real one, `disk_mem.rs` the simulated one. Nothing here knows the log's format.
+//! `disk_os.rs` is the real one, `disk_mem.rs` the simulated one. Nothing here knows the log's
+//! format.
 
 use std::fmt;
 use std::io;
 
 /// One directory of files, as much of it as the store needs.
 ///
-/// Full disks and read-only file systems are reported as `io::ErrorKind::StorageFull`, `QuotaExceeded` and
+/// Full disks and read-only file systems are reported as `io::ErrorKind::StorageFull`,
+/// `QuotaExceeded` and
 /// `ReadOnlyFilesystem`; the store treats these as passing.
 pub trait Disk: Send + Sync + 'static {
     /// An open file. Closed when dropped.

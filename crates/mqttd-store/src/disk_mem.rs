@@ -1,7 +1,10 @@
-//! The simulated disk: keeps what the running system sees apart from what the device holds, and can stop at
-//! any operation, lose power, fail syncs, run full, and decay. Deterministic: every choice comes from a seed.
+//! The simulated disk: keeps what the running system sees apart from what the device holds, and
+//! can stop at
+//! any operation, lose power, fail syncs, run full, and decay. Deterministic: every choice comes
+//! from a seed.
 //!
-//! Directory operations reach the device in the order they were made (as a journal does); file bytes in
+//! Directory operations reach the device in the order they were made (as a journal does); file
+//! bytes in
 //! order, or scattered, as the [`PowerCut`] says.
 
 use std::collections::BTreeMap;
@@ -102,7 +105,8 @@ impl DiskMem {
         self.world().written
     }
 
-    /// Stops the machine at operation number `operation` (the first is 0): a write there leaves its first `torn`
+    /// Stops the machine at operation number `operation` (the first is 0): a write there leaves
+    /// its first `torn`
     /// bytes, anything else does not happen, and everything later fails until a restart.
     pub fn stop_at(&self, operation: u64, torn: usize) {
         self.world().stop_at = Some((operation, torn));
@@ -113,7 +117,8 @@ impl DiskMem {
         self.world().stopped
     }
 
-    /// The process dies and the system goes on: nothing written is lost, locks are free, open files are dead.
+    /// The process dies and the system goes on: nothing written is lost, locks are free, open
+    /// files are dead.
     pub fn restart_process(&self) {
         let mut world = self.world();
         world.boot += 1;
@@ -139,7 +144,8 @@ impl DiskMem {
         self.restart_process();
     }
 
-    /// Lets every sync from now on fail (and drop what it should have kept, as Linux does), or succeed.
+    /// Lets every sync from now on fail (and drop what it should have kept, as Linux does), or
+    /// succeed.
     pub fn fail_syncs(&self, failing: bool) {
         self.world().failing_syncs = failing;
     }

@@ -1,4 +1,5 @@
-//! The real disk: a directory of the operating system. Files are made readable for their owner only.
+//! The real disk: a directory of the operating system. Files are made readable for their owner
+//! only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -60,7 +61,8 @@ impl Disk for DiskOs {
             }
             Err(errno) => return Err(LockError::Io(errno.into())),
         }
-        // The text only informs whoever comes second, so a full disk must not keep the first one out.
+        // The text only informs whoever comes second, so a full disk must not keep the first one
+        // out.
         let _ = file.set_len(0);
         let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
         Ok(file)

@@ -1,4 +1,5 @@
-//! Why the store refused, in one enum. What was found damaged at opening is not an error: see `report.rs`.
+//! Why the store refused, in one enum. What was found damaged at opening is not an error: see
+//! `report.rs`.
 
 use std::fmt;
 use std::io;
@@ -55,7 +56,8 @@ pub enum StoreError {
         /// The record.
         id: u64,
     },
-    /// The operating system refused for another reason. After a commit: nothing of the batch was kept.
+    /// The operating system refused for another reason. After a commit: nothing of the batch was
+    /// kept.
     Io {
         /// What was being done.
         doing: &'static str,

@@ -41,7 +41,8 @@ pub(crate) struct BatchHead {
 }
 
 impl<'a> Frame<'a> {
-    /// Decodes the frame at `buf[at..]`. `offset` is its place in the file. `None` unless it verifies.
+    /// Decodes the frame at `buf[at..]`. `offset` is its place in the file. `None` unless it
+    /// verifies.
     pub(crate) fn decode(buf: &'a [u8], at: usize, offset: u64, seed: u32) -> Option<Frame<'a>> {
         let rest = buf.get(at..)?;
         let word = u32_at(rest, 4)?;

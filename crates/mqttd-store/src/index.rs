@@ -12,12 +12,14 @@ const SEGMENT_BITS: u32 = 24;
 const LENGTH_UNKNOWN: u64 = (1 << LENGTH_BITS) - 1;
 const UNIT: u64 = crate::frame::ALIGN as u64;
 
-/// Segments that may be in use at once; places name segments by this many low values of their number.
+/// Segments that may be in use at once; places name segments by this many low values of their
+/// number.
 pub(crate) const MAX_SEGMENTS: u64 = 1 << SEGMENT_BITS;
 /// First offset that a place cannot express.
 pub(crate) const MAX_OFFSET: u64 = UNIT << OFFSET_BITS;
 
-/// Where a frame stands, packed into 8 bytes: segment, offset, length (as far as it fits), and whether it
+/// Where a frame stands, packed into 8 bytes: segment, offset, length (as far as it fits), and
+/// whether it
 /// carries an order of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(u64);

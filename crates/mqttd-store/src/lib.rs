@@ -1,12 +1,16 @@
 //! A durable store for opaque records: a segmented append-only log behind a small [`Disk`] trait.
 //!
-//! Records have a caller-chosen [`RecordId`] and a body. [`Store::put`] and [`Store::kill`] stage changes,
-//! [`Store::commit`] hands them to the disk as one atomic batch, [`Store::sync`] makes everything committed
-//! survive a power cut. The byte format is drawn in `docs/store-format.md`. The store knows nothing of what
+//! Records have a caller-chosen [`RecordId`] and a body. [`Store::put`] and [`Store::kill`] stage
+//! changes,
+//! [`Store::commit`] hands them to the disk as one atomic batch, [`Store::sync`] makes everything
+//! committed
+//! survive a power cut. The byte format is drawn in `docs/store-format.md`. The store knows
+//! nothing of what
 //! the records mean, reads no clock and starts no thread.
 #![forbid(unsafe_code)]
 
 mod backup;
+mod commit;
 mod disk;
 
 pub mod disk_mem;

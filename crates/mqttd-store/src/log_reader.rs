@@ -1,4 +1,5 @@
-//! Reads single frames of the log back, verified. Records that stand behind one another are read through a
+//! Reads single frames of the log back, verified. Records that stand behind one another are read
+//! through a
 //! window, others one by one.
 
 use std::sync::Arc;

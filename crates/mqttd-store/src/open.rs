@@ -64,7 +64,8 @@ pub(crate) fn recover<D: Disk>(
     let old = files.segments.iter().filter(|file| file.id.number < head);
     files.leftovers.extend(old.map(|file| file.id.file_name()));
     for (file, says) in files.misnamed {
-        // A dead segment's file, renamed for reuse and not begun, or begun and still under its old name;
+        // A dead segment's file, renamed for reuse and not begun, or begun and still under its old
+        // name;
         // anything else is left alone.
         let old = SegmentId::from_file_name(&file).is_some_and(|named| named.number < head);
         if old || says.number < head {
@@ -105,7 +106,8 @@ impl Files {
                     header => files.segments.push(SegmentFile { id, header: header.ok() }),
                 }
             } else if name.starts_with("free-") {
-                // Not reused: its bytes may be those of a segment whose name did not reach the device, and
+                // Not reused: its bytes may be those of a segment whose name did not reach the
+                // device, and
                 // that number will be given again.
                 files.leftovers.push(name);
             } else if name == reserve::NAME {
@@ -252,8 +254,10 @@ impl Recovery {
         self.hole_segments.push(segment);
     }
 
-    /// A batch says that segments below `head` do not count: what lived there was killed, or copied to
-    /// segments that count. With a hole in those that may be what is lost, and old files are worth reading.
+    /// A batch says that segments below `head` do not count: what lived there was killed, or
+    /// copied to
+    /// segments that count. With a hole in those that may be what is lost, and old files are worth
+    /// reading.
     fn declare_head(&mut self, head: u64) {
         self.declared_head = self.declared_head.max(head);
         if self.hole_segments.iter().flatten().all(|segment| *segment < head) {
@@ -297,7 +301,8 @@ impl Recovery {
         }
     }
 
-    /// Decides about the damaged stretches read so far, given the segment and number of the next batch, or
+    /// Decides about the damaged stretches read so far, given the segment and number of the next
+    /// batch, or
     /// the end of the log.
     fn decide(&mut self, next: Option<(u64, u64)>) {
         for mut stretch in std::mem::take(&mut self.undecided) {
@@ -312,7 +317,8 @@ impl Recovery {
             if next <= own {
                 continue;
             }
-            // The last bytes of a segment may be those of a refused write, unless something says otherwise.
+            // The last bytes of a segment may be those of a refused write, unless something says
+            // otherwise.
             if !stretch.exact && number != stretch.number {
                 stretch.changes.clear();
                 stretch.holes = vec![(stretch.offset, stretch.end - stretch.offset)];

@@ -17,11 +17,13 @@ pub struct OpenReport {
     pub lsn: u64,
     /// The end of the log that was cut, if its last batch was not whole.
     pub torn: Option<TornTail>,
-    /// Damage and gaps elsewhere, in log order. Empty after any clean stop and after any crash of the process.
+    /// Damage and gaps elsewhere, in log order. Empty after any clean stop and after any crash of
+    /// the process.
     pub holes: Vec<Hole>,
 }
 
-/// A last batch that had not been written whole. Nothing of it was synced, and nothing of it was kept.
+/// A last batch that had not been written whole. Nothing of it was synced, and nothing of it was
+/// kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
     /// The segment file.
@@ -64,7 +66,8 @@ pub enum HoleKind {
         /// Frames the batch had.
         of: u32,
     },
-    /// The beginning of a batch, perhaps whole batches; `kept` frames in the neighbourhood were kept.
+    /// The beginning of a batch, perhaps whole batches; `kept` frames in the neighbourhood were
+    /// kept.
     Batches {
         /// Frames that verified.
         kept: u32,
@@ -80,7 +83,8 @@ pub enum HoleKind {
     },
     /// The whole segment file is missing.
     Segment,
-    /// The file's header names another segment than its name does: renamed by somebody. It was left alone.
+    /// The file's header names another segment than its name does: renamed by somebody. It was
+    /// left alone.
     Misnamed {
         /// The number in its header.
         says: u64,
@@ -99,7 +103,8 @@ impl fmt::Display for Hole {
         match kind {
             HoleKind::Frames { batch, lost, of } => write!(
                 f,
-                "{file}: {bytes} damaged bytes at {offset}, {lost} of {of} frames of batch {batch}: {AFTER}"
+                "{file}: {bytes} damaged bytes at {offset}, {lost} of {of} frames of batch {batch}: \
+                 {AFTER}"
             ),
             HoleKind::Batches { kept } => write!(
                 f,

@@ -1,4 +1,5 @@
-//! The reserve: a file of zeros that becomes the next segment when the disk is full, so that deaths (which
+//! The reserve: a file of zeros that becomes the next segment when the disk is full, so that
+//! deaths (which
 //! free space in the end) can still be written.
 
 use crate::disk::{Disk, DiskFile};

@@ -1,4 +1,5 @@
-//! Copying forward: when garbage outweighs what lives, survivors of the oldest segment move to the tail, so
+//! Copying forward: when garbage outweighs what lives, survivors of the oldest segment move to the
+//! tail, so
 //! that it can be dropped. Runs behind commits, within a budget; an idle store copies nothing.
 
 use crate::disk::{Disk, DiskFile};
@@ -26,7 +27,8 @@ pub(crate) struct Rewrite {
 }
 
 impl<D: Disk> Store<D> {
-    /// Copies some survivors after a commit of `committed` bytes. Failure is harmless: the originals stay.
+    /// Copies some survivors after a commit of `committed` bytes. Failure is harmless: the
+    /// originals stay.
     pub(crate) fn rewrite_some(&mut self, committed: u64) {
         let limit = self.options.rewrite_bytes;
         self.rewrite.credit = if self.is_short_of_space() && self.ensure_reserve().is_err() {
@@ -62,7 +64,8 @@ impl<D: Disk> Store<D> {
         segments > 1 && (short || garbage > live + TOLERATED_SEGMENTS * size)
     }
 
-    /// On a full disk a copy must fit into the space that is left to deaths, take little of it, and empty the
+    /// On a full disk a copy must fit into the space that is left to deaths, take little of it,
+    /// and empty the
     /// oldest segment at once, so that more space comes back than it took.
     fn credit_in_need(&self) -> u64 {
         let room = self.active.room.saturating_sub(self.active.tail);

@@ -4,7 +4,8 @@
 use crate::frame::{self, BATCH_FRAME, BatchHead, Frame, Kind};
 use crate::segment::HEADER_BYTES;
 
-/// Checksummed bytes per byte of a damaged stretch, at most, while frames are searched in it: a record's
+/// Checksummed bytes per byte of a damaged stretch, at most, while frames are searched in it: a
+/// record's
 /// body may be made to look like the beginnings of very many frames.
 const SALVAGE_EFFORT: usize = 64;
 

@@ -1,19 +1,19 @@
-//! The store itself: staging of changes, commits, reads. Opening is in `open.rs`, syncing in `sync.rs`,
-//! copying forward in `rewrite.rs`, backups in `backup.rs`.
+//! The store itself: staging of changes, commits, reads. Opening is in `open.rs`, writing in
+//! `commit.rs`, syncing in `sync.rs`, copying forward in `rewrite.rs`, backups in `backup.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, LockError};
+use crate::disk::{Disk, LockError};
 use crate::error::StoreError;
-use crate::frame::{self, BATCH_FRAME, BatchHead, Frame, Kind};
-use crate::index::{self, Index, Place, Segment, Was};
+use crate::frame::{self, Frame, Kind};
+use crate::index::{self, Index, Place, Was};
 use crate::log_reader::LogReader;
 use crate::open;
 use crate::report::{Hole, HoleKind, OpenReport, Stats};
-use crate::reserve::{self, Reserve};
+use crate::reserve::Reserve;
 use crate::rewrite::Rewrite;
-use crate::segment::{HEADER_BYTES, Header, SegmentId};
+use crate::segment::SegmentId;
 use crate::sync::SyncState;
 
 /// Most bytes of one record's body.
@@ -45,7 +45,8 @@ pub enum Mode {
 pub struct Options {
     /// How segments are made.
     pub mode: Mode,
-    /// Unpredictable bytes, used only when the store is new. They keep whoever chooses record bodies from
+    /// Unpredictable bytes, used only when the store is new. They keep whoever chooses record
+    /// bodies from
     /// forging frames.
     pub salt: u64,
     /// Bytes after which a new segment is begun. Clamped to 4 KiB ..= 1 GiB.
@@ -91,39 +92,40 @@ pub struct Store<D: Disk> {
     pub(crate) stats: Stats,
     /// Damage noticed since the store was opened.
     pub(crate) damage: Vec<Hole>,
-    batch: Batch,
-    reserve: Reserve,
+    pub(crate) batch: Batch,
+    pub(crate) reserve: Reserve,
     _lock: D::Lock,
 }
 
 /// The segment that is written to.
 pub(crate) struct Active<F> {
     pub(crate) id: SegmentId,
-    seed: u32,
+    pub(crate) seed: u32,
     /// Committed bytes; 0 as long as the file has not been begun.
     pub(crate) tail: u64,
-    previous_end: u64,
+    pub(crate) previous_end: u64,
     /// Bytes of the file whose space was taken beforehand.
     pub(crate) room: u64,
-    file: Option<Arc<F>>,
+    pub(crate) file: Option<Arc<F>>,
 }
 
 /// What has been staged since the last commit.
 #[derive(Default)]
-struct Batch {
+pub(crate) struct Batch {
     /// What will be written at the tail, the header of a new segment first.
-    buf: Vec<u8>,
-    count: u32,
+    pub(crate) buf: Vec<u8>,
+    pub(crate) count: u32,
     /// Deaths that have no frame yet.
-    kills: Vec<u64>,
+    pub(crate) kills: Vec<u64>,
     /// Where each changed record lived before, to take the batch back.
-    undo: Vec<(u64, Option<Was>)>,
-    has_puts: bool,
-    caller_bytes: u64,
+    pub(crate) undo: Vec<(u64, Option<Was>)>,
+    pub(crate) has_puts: bool,
+    pub(crate) caller_bytes: u64,
 }
 
 impl<D: Disk> Store<D> {
-    /// Opens the store in `disk`, making it if there is none, and hands every live record to `on_record` in the
+    /// Opens the store in `disk`, making it if there is none, and hands every live record to
+    /// `on_record` in the
     /// order in which their lives began. Writes nothing but the lock.
     ///
     /// What was found counts as committed, not as synced: call [`Store::sync`] to be sure of it.
@@ -135,7 +137,8 @@ impl<D: Disk> Store<D> {
         Store::open_with_progress(disk, options, on_record, |_, _| {})
     }
 
-    /// Like [`Store::open`]; `progress` is told the bytes read and the bytes there are, segment by segment.
+    /// Like [`Store::open`]; `progress` is told the bytes read and the bytes there are, segment by
+    /// segment.
     pub fn open_with_progress(
         disk: D,
         mut options: Options,
@@ -220,7 +223,8 @@ impl<D: Disk> Store<D> {
 
     /// Writes everything staged as one batch. After it the batch survives the end of this process.
     ///
-    /// On any error nothing of the batch is kept and what was staged is forgotten. [`StoreError::is_passing`]
+    /// On any error nothing of the batch is kept and what was staged is forgotten.
+    /// [`StoreError::is_passing`]
     /// tells whether the store itself can go on. A batch of nothing but deaths may use the reserve.
     pub fn commit(&mut self) -> Result<Committed, StoreError> {
         if let Some(reason) = self.sync.failed() {
@@ -276,7 +280,8 @@ impl<D: Disk> Store<D> {
         visited
     }
 
-    /// Damage noticed since the last call, outside of opening: places that verified once and no longer do.
+    /// Damage noticed since the last call, outside of opening: places that verified once and no
+    /// longer do.
     pub fn take_damage(&mut self) -> Vec<Hole> {
         std::mem::take(&mut self.damage)
     }
@@ -327,51 +332,6 @@ impl<D: Disk> Store<D> {
         let was = self.index.set(id, place, bytes);
         self.batch.undo.push((id, was));
         Ok(())
-    }
-
-    /// Writes what was staged; on failure the batch is still staged.
-    pub(crate) fn write(&mut self) -> Result<u64, StoreError> {
-        self.frame_kills();
-        let at = self.begin_batch();
-        let head = self
-            .index
-            .segments
-            .iter()
-            .take_while(|s| s.live == 0 && s.id.number != self.active.id.number);
-        let head = self.index.head() + head.count() as u64;
-        let new = self.active.tail == 0;
-        let reused = if new { self.begin_file()? } else { false };
-        let tail = self.active.tail;
-        let batch = &mut self.batch;
-        let bytes = (batch.buf.len() - at - BATCH_FRAME) as u32;
-        let batch_head = BatchHead { seq: self.lsn + 1, head, bytes, count: batch.count };
-        frame::write_batch(&mut batch.buf[at..], tail + at as u64, self.active.seed, batch_head);
-        if new {
-            let (id, previous_end) = (self.active.id, self.active.previous_end);
-            // The header may reach the disk without the batches before it, so it names what is settled.
-            let head = self.sync.settled_head(&self.index);
-            let header = Header { id, reused, first_seq: self.lsn + 1, previous_end, head };
-            batch.buf[..HEADER_BYTES].copy_from_slice(&header.encode());
-        }
-        let file = self.active.file.as_ref().expect("the active file was begun above");
-        if let Err(error) = file.write_at(tail, &batch.buf) {
-            self.abandon();
-            return Err(StoreError::io("writing")(error));
-        }
-        let written = batch.buf.len() as u64;
-        self.stats.written_bytes += written;
-        self.lsn += 1;
-        self.active.tail += written;
-        self.sync.wrote(self.active.id, Arc::clone(file));
-        let (number, end) = (self.active.id.number, self.active.tail);
-        self.index.segment_mut(number).expect("the active segment is in the index").end = end;
-        self.clear_batch();
-        self.retire_below(head);
-        if end >= self.options.segment_bytes {
-            self.begin_segment();
-        }
-        self.index.shrink();
-        Ok(written)
     }
 
     /// Forgets what was staged.
@@ -454,163 +414,5 @@ impl<D: Disk> Store<D> {
         self.stats.damaged_records += 1;
         let kind = HoleKind::Records { lost: 1 };
         Hole { file, offset: place.offset(), bytes, kind }
-    }
-
-    /// Prepares the buffer for a batch; returns where the Batch frame goes.
-    fn begin_batch(&mut self) -> usize {
-        let at = if self.active.tail == 0 { HEADER_BYTES } else { 0 };
-        if self.batch.buf.is_empty() {
-            self.batch.buf.resize(at + BATCH_FRAME, 0);
-        }
-        at
-    }
-
-    /// Where the next staged frame will stand.
-    fn next_offset(&mut self) -> u64 {
-        self.begin_batch();
-        self.active.tail + self.batch.buf.len() as u64
-    }
-
-    fn frame_kills(&mut self) {
-        if self.batch.kills.is_empty() {
-            return;
-        }
-        let offset = self.next_offset();
-        let batch = &mut self.batch;
-        let ids: Vec<u8> = batch.kills.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let count = batch.kills.len() as u64;
-        frame::push(&mut batch.buf, offset, self.active.seed, Kind::Kill, count, [&ids, &[]]);
-        batch.count += 1;
-        batch.kills.clear();
-    }
-
-    fn clear_batch(&mut self) {
-        const KEPT: usize = 1 << 20;
-        self.batch.buf.clear();
-        self.batch.buf.shrink_to(KEPT);
-        self.batch.undo.clear();
-        self.batch.undo.shrink_to(KEPT / 32);
-        self.batch.kills.clear();
-        self.batch.count = 0;
-        self.batch.has_puts = false;
-        self.batch.caller_bytes = 0;
-    }
-
-    /// Ends the active segment where it is and plans the next one; its file is made by the next write.
-    fn begin_segment(&mut self) {
-        let id = SegmentId { number: self.active.id.number + 1, ..self.active.id };
-        let previous_end = self.active.tail;
-        self.active = Active { id, seed: id.seed(), tail: 0, previous_end, room: 0, file: None };
-        self.index.segments.push_back(Segment {
-            id,
-            end: 0,
-            live: 0,
-            live_bytes: 0,
-            present: true,
-        });
-    }
-
-    /// Makes the file of a planned segment. True when it may hold old bytes.
-    fn begin_file(&mut self) -> Result<bool, StoreError> {
-        if self.active.file.is_some() {
-            return Ok(false);
-        }
-        let name = self.active.id.file_name();
-        let (file, reused) = match (self.options.mode, self.sync.free.pop()) {
-            (Mode::Sync, Some(free)) => {
-                if let Err(error) = self.disk.rename(&free, &name) {
-                    self.sync.free.push(free);
-                    return Err(StoreError::io("renaming")(error));
-                }
-                (self.disk.open(&name).map_err(StoreError::io("opening"))?, true)
-            }
-            (Mode::Sync, None) => {
-                let bytes = self.options.segment_bytes;
-                let file = reserve::zero_filled(&*self.disk, &name, bytes)?;
-                self.stats.written_bytes += bytes;
-                (file, false)
-            }
-            (Mode::Process, free) => {
-                self.sync.doomed.extend(free);
-                (self.disk.create(&name).map_err(StoreError::io("creating"))?, false)
-            }
-        };
-        self.sync.dir_changed();
-        self.active.file = Some(Arc::new(file));
-        Ok(reused)
-    }
-
-    /// After a failed write: no place of the log is ever written twice, so the segment ends here.
-    fn abandon(&mut self) {
-        let Some(file) = self.active.file.take() else { return };
-        if self.active.tail > 0 {
-            // Frees space; what stays behind the end does not count.
-            let _ = file.truncate(self.active.tail);
-        } else if self.disk.remove(&self.active.id.file_name()).is_ok() {
-            return;
-        }
-        // The batch in memory was made for the abandoned place.
-        self.take_back();
-        self.begin_segment();
-    }
-
-    /// Writes a batch of deaths on a full disk: after a sync that lets dead segments go, or else into the
-    /// reserve.
-    fn write_deaths(&mut self, deaths: &[u64]) -> Result<u64, StoreError> {
-        self.take_back();
-        if self.sync.frees_space() {
-            self.sync()?;
-            self.stage_deaths(deaths);
-            match self.write() {
-                Err(StoreError::DiskFull) => self.take_back(),
-                written => return written,
-            }
-        }
-        if self.reserve != Reserve::Ready {
-            return Err(StoreError::DiskFull);
-        }
-        if self.active.tail > 0 {
-            self.begin_segment();
-        }
-        let name = self.active.id.file_name();
-        self.disk.rename(reserve::NAME, &name).map_err(StoreError::io("renaming"))?;
-        self.reserve = Reserve::Missing;
-        self.sync.dir_changed();
-        let file = self.disk.open(&name).map_err(StoreError::io("opening"))?;
-        self.active.room = self.options.reserve_bytes;
-        self.active.file = Some(Arc::new(file));
-        self.stage_deaths(deaths);
-        self.write()
-    }
-
-    fn stage_deaths(&mut self, deaths: &[u64]) {
-        for id in deaths {
-            self.kill(RecordId(*id));
-        }
-    }
-
-    /// True when the reserve is in use (or could not be made): space is for deaths only.
-    pub(crate) fn is_short_of_space(&self) -> bool {
-        self.options.reserve_bytes > 0 && self.reserve != Reserve::Ready
-    }
-
-    /// New records are taken only while there is a reserve for their deaths.
-    pub(crate) fn ensure_reserve(&mut self) -> Result<(), StoreError> {
-        let bytes = self.options.reserve_bytes;
-        if self.reserve == Reserve::Ready || bytes == 0 {
-            return Ok(());
-        }
-        let free = self.disk.free_bytes().map_err(StoreError::io("asking for free space"))?;
-        if free < bytes + self.staged_bytes() as u64 {
-            return Err(StoreError::DiskFull);
-        }
-        if self.reserve == Reserve::Spoilt {
-            self.disk.remove(reserve::NAME).map_err(StoreError::io("removing"))?;
-            self.reserve = Reserve::Missing;
-        }
-        reserve::create(&*self.disk, bytes)?;
-        self.reserve = Reserve::Ready;
-        self.stats.written_bytes += bytes;
-        Ok(())
     }
 }

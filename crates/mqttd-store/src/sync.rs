@@ -1,4 +1,5 @@
-//! Making commits survive a power cut, and removing what no longer counts once that is on the device.
+//! Making commits survive a power cut, and removing what no longer counts once that is on the
+//! device.
 //! The waiting can be done on another thread: see [`Store::begin_sync`].
 
 use std::collections::VecDeque;
@@ -85,7 +86,8 @@ impl<D: Disk> SyncState<D> {
         self.failed.clone()
     }
 
-    /// The lowest segment whose file may be needed again: those below are dead by batches on the device.
+    /// The lowest segment whose file may be needed again: those below are dead by batches on the
+    /// device.
     pub(crate) fn settled_head(&self, index: &Index) -> u64 {
         let waiting = self.retired.iter().find(|(lsn, _)| *lsn > self.durable);
         waiting.map_or(index.head(), |(_, id)| id.number)
@@ -108,15 +110,18 @@ impl<D: Disk> SyncState<D> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Makes every batch committed so far survive a power cut and returns the last one's sequence number.
+    /// Makes every batch committed so far survive a power cut and returns the last one's sequence
+    /// number.
     ///
-    /// A failure is final: what the device holds is unknown, and every later commit and sync is refused.
+    /// A failure is final: what the device holds is unknown, and every later commit and sync is
+    /// refused.
     pub fn sync(&mut self) -> Result<u64, StoreError> {
         let done = self.begin_sync()?.run();
         self.finish_sync(done)
     }
 
-    /// The first half of [`Store::sync`]: what has to be waited for. The store can be used meanwhile; the
+    /// The first half of [`Store::sync`]: what has to be waited for. The store can be used
+    /// meanwhile; the
     /// result must be given to [`Store::finish_sync`] before the next sync.
     pub fn begin_sync(&mut self) -> Result<SyncJob<D>, StoreError> {
         if let Some(reason) = self.sync.failed() {
@@ -158,7 +163,8 @@ impl<D: Disk> Store<D> {
         self.sync.durable < self.lsn
     }
 
-    /// Takes the segments below `head` out of the log; their files go when the last batch is durable.
+    /// Takes the segments below `head` out of the log; their files go when the last batch is
+    /// durable.
     pub(crate) fn retire_below(&mut self, head: u64) {
         while self.index.head() < head {
             let Some(segment) = self.index.segments.pop_front() else { break };
@@ -168,7 +174,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Removes (or keeps for reuse) files that no longer count. What fails is tried at the next sync.
+    /// Removes (or keeps for reuse) files that no longer count. What fails is tried at the next
+    /// sync.
     fn clean(&mut self) {
         if Arc::strong_count(&self.sync.pin) > 1 {
             return;

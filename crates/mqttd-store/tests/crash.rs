@@ -1,5 +1,7 @@
-//! Crashes at every operation of seeded histories, compared with a naive model. What was synced must be
-//! there; of what was only committed, whole batches from the front; after the death of the process alone,
+//! Crashes at every operation of seeded histories, compared with a naive model. What was synced
+//! must be
+//! there; of what was only committed, whole batches from the front; after the death of the process
+//! alone,
 //! everything. Every failure names its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,7 +174,8 @@ fn check(disk: &DiskMem, model: &mut Model, seed: u64, least: u64, what: &str) {
     assert_eq!(found, in_order(&model.now), "seed {seed}, {what}: after going on");
 }
 
-/// Runs the history of a seed with the machine stopping at an operation; `None` when it never got there.
+/// Runs the history of a seed with the machine stopping at an operation; `None` when it never got
+/// there.
 fn run(seed: u64, steps: u64, stop: Option<(u64, usize)>) -> (DiskMem, Model) {
     let disk = DiskMem::new();
     if let Some((operation, torn)) = stop {

@@ -1,4 +1,5 @@
-//! Decay of stored bytes: whatever is damaged, nothing wrong is handed out, what stands beside it is kept,
+//! Decay of stored bytes: whatever is damaged, nothing wrong is handed out, what stands beside it
+//! is kept,
 //! and the place is reported.
 
 use std::collections::BTreeMap;
@@ -230,6 +231,35 @@ fn files_that_do_not_belong_together_are_refused_or_left_alone() {
     store.commit().unwrap();
     store.sync().unwrap();
     assert!(renamed.names().contains(&stray));
+}
+
+/// A body made of what looks like beginnings of long frames must not make the search for real ones endless.
+#[test]
+fn a_hostile_body_does_not_stall_opening() {
+    let disk = DiskMem::new();
+    let (mut store, _) = Store::open(disk.clone(), options(), |_, _| {}).unwrap();
+    let word = (2u32 << 29 | 1 << 21).to_le_bytes();
+    let hostile: Vec<u8> = word.iter().copied().cycle().take(6 << 20).collect();
+    store.put(RecordId(1), b"before").unwrap();
+    store.put(RecordId(2), &hostile).unwrap();
+    store.put(RecordId(3), b"behind").unwrap();
+    store.commit().unwrap();
+    store.put(RecordId(4), b"later").unwrap();
+    store.commit().unwrap();
+    drop(store);
+    let name = log_names(&disk)[0].clone();
+    let mut bytes = disk.content(&name);
+    // The length of the hostile record's frame is gone, too.
+    let at = bytes.windows(16).position(|window| window == &hostile[..16]).unwrap();
+    bytes[at - 12..at].fill(0xff);
+    disk.set_content(&name, bytes);
+    let start = std::time::Instant::now();
+    let (mut store, report) = Store::open(disk, options(), |_, _| {}).unwrap();
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(!report.holes.is_empty());
+    assert_eq!(store.read(RecordId(1)).unwrap(), b"before");
+    assert_eq!(store.read(RecordId(4)).unwrap(), b"later");
+    assert!(!store.contains(RecordId(2)));
 }
 
 /// Random damage anywhere: no panic, nothing invented, and the store goes on.

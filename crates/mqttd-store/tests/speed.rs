@@ -1,4 +1,5 @@
-//! Prints what the store costs: `cargo test --release -p mqttd-store --test speed -- --ignored --nocapture`.
+//! Prints what the store costs: `cargo test --release -p mqttd-store --test speed -- --ignored
+//! --nocapture`.
 //! Judges nothing; wall time on a shared machine is no verdict.
 
 use std::time::Instant;
@@ -34,7 +35,8 @@ fn flow(mode: Mode, batches: u64, sync_every: u64) {
     let each = start.elapsed().as_secs_f64() * 1e6 / (batches * BATCH) as f64;
     let factor = store.stats().write_amplification().unwrap();
     println!(
-        "{mode:?}, sync every {sync_every}: {each:.3} µs per put + kill, {factor:.2} bytes per byte"
+        "{mode:?}, sync every {sync_every}: {each:.3} µs per put + kill, {factor:.2} bytes written \
+         per byte put"
     );
 }
 
