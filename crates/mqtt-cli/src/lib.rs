@@ -1,6 +1,28 @@
 //! mqtt-pub, mqtt-sub, mqtt-rr and mqtt-passwd: the tools behind the binaries of the same names.
 //!
+//! [`args`] reads command lines; [`publish`], [`subscribe`] and [`request`] are the three tools;
+//! [`print`], [`format`], [`json`] and [`record`] are what messages look like outside. [`run`]
+//! leads from argv to an exit code. All network behaviour is in `mqtt-client`.
+//!
 //! [`passwd`] is the password tool, whole: arguments, prompt, file and exit codes.
 #![forbid(unsafe_code)]
 
+pub mod args;
+pub mod chance;
+pub mod clock;
+pub mod debug;
+pub mod exit;
+pub mod format;
+pub mod generate;
+pub mod json;
+pub mod lines;
 pub mod passwd;
+pub mod print;
+pub mod progress;
+pub mod publish;
+pub mod rate;
+pub mod record;
+pub mod request;
+pub mod run;
+pub mod subscribe;
+pub mod watch;

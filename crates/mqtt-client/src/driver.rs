@@ -26,8 +26,8 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::backoff::Attempts;
-use crate::client::{AckDue, Answer, Command, DisconnectRequest, Pending, Shared, Subscribing};
 use crate::client::Unsubscribing;
+use crate::client::{AckDue, Answer, Command, DisconnectRequest, Pending, Shared, Subscribing};
 use crate::error::{ConnectError, Lost, RequestError};
 use crate::incoming::{Connected, Event, Inbox};
 use crate::link::{Link, decode};

@@ -118,8 +118,22 @@ struct InboxState {
     bytes: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// The writer waits for room.
+    is_writer_stopped: bool,
     is_reader_gone: bool,
     is_writer_gone: bool,
+}
+
+impl InboxState {
+    fn take(&mut self, batch: &mut VecDeque<Event>) {
+        self.bytes = 0;
+        std::mem::swap(&mut self.events, batch);
+        if std::mem::take(&mut self.is_writer_stopped) {
+            if let Some(writer) = self.writer.take() {
+                writer.wake();
+            }
+        }
+    }
 }
 
 impl Inbox {
@@ -152,11 +166,13 @@ impl Inbox {
     /// Ready while the reader keeps up (or is gone: then nothing is kept).
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.events.len() < INBOX_EVENTS_MAX && state.bytes < INBOX_BYTES_MAX {
-            return Poll::Ready(());
+        // Kept in either case: the writer also wants to know when the reader goes away.
+        if !state.writer.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.writer = Some(cx.waker().clone());
         }
-        state.writer = Some(cx.waker().clone());
-        Poll::Pending
+        state.is_writer_stopped =
+            state.events.len() >= INBOX_EVENTS_MAX || state.bytes >= INBOX_BYTES_MAX;
+        if state.is_writer_stopped { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// No more events will come.
@@ -185,22 +201,13 @@ impl Inbox {
     /// Moves what waits into `batch`, which is empty.
     fn take(&self, batch: &mut VecDeque<Event>) {
         let mut state = self.lock();
-        state.bytes = 0;
-        std::mem::swap(&mut state.events, batch);
-        if let Some(writer) = state.writer.take() {
-            writer.wake();
-        }
+        state.take(batch);
     }
 
     fn poll_take(&self, cx: &mut Context<'_>, batch: &mut VecDeque<Event>) -> Poll<()> {
-        self.take(batch);
-        if !batch.is_empty() {
-            return Poll::Ready(());
-        }
         let mut state = self.lock();
-        if !state.events.is_empty() {
-            state.bytes = 0;
-            std::mem::swap(&mut state.events, batch);
+        state.take(batch);
+        if !batch.is_empty() {
             return Poll::Ready(());
         }
         if state.is_writer_gone {

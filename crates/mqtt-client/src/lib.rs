@@ -12,6 +12,7 @@ pub mod options;
 mod session;
 pub mod tls;
 mod transport;
+pub mod url;
 
 pub use backoff::Backoff;
 pub use client::{Acknowledged, Answer, Client, Delivery, Subscription};

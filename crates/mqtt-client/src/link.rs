@@ -1,7 +1,7 @@
 //! One connection: the stream, its buffers, and the rules of [`ClientConnection`].
 
-use std::future::poll_fn;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_proto::packet;
-use mqtt_proto::property::Value;
 use mqtt_proto::property::PropertyId;
+use mqtt_proto::property::Value;
 use mqtt_proto::{EncodeError, PacketIdentifier, Properties, PropertiesBuf, QoS};
 
 /// A message to publish. Cloning is cheap: topic and payload are shared.

@@ -269,8 +269,5 @@ impl Session {
 
 fn acknowledged(ack: &Ack<'_>) -> Acknowledged {
     let text = mqtt_proto::property::PropertyId::ReasonString;
-    Acknowledged {
-        reason: ack.reason,
-        reason_string: ack.properties.text(text).map(str::to_owned),
-    }
+    Acknowledged { reason: ack.reason, reason_string: ack.properties.text(text).map(str::to_owned) }
 }

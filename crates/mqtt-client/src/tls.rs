@@ -43,10 +43,8 @@ impl Tls {
     /// # Errors
     /// The file can't be read or holds no certificate.
     pub fn with_ca_file(path: &Path) -> Result<Self, TlsFileError> {
-        let contents = fs::read(path).map_err(|source| TlsFileError::Read {
-            path: path.display().to_string(),
-            source,
-        })?;
+        let contents = fs::read(path)
+            .map_err(|source| TlsFileError::Read { path: path.display().to_string(), source })?;
         let authorities = vec![(path.display().to_string(), contents)];
         Ok(Self::new(&TlsSettings { authorities, ..TlsSettings::default() })?)
     }

@@ -255,10 +255,9 @@ impl ClientConnection {
             Packet::Auth(_) if !self.opening.has_authentication_method => {
                 Err(SendRefused::WrongRole)
             }
-            Packet::Connack(_)
-            | Packet::Suback(_)
-            | Packet::Unsuback(_)
-            | Packet::Pingresp => Err(SendRefused::WrongRole),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Err(SendRefused::WrongRole)
+            }
             _ => Ok(()),
         }
     }
