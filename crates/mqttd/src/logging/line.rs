@@ -43,7 +43,7 @@ impl LineText {
         let mut line = String::with_capacity(prefix.len() + self.text.len() + 1);
         line.push_str(prefix);
         line.push_str(&self.text);
-        line.truncate(line.floor_char_boundary_at(LINE_BYTES_MAX));
+        line.truncate(floor_boundary(&line, LINE_BYTES_MAX));
         line
     }
 
@@ -53,7 +53,7 @@ impl LineText {
             return Ok(());
         }
         let room = LINE_BYTES_MAX - self.text.len();
-        self.text.push_str(&part[..part.floor_char_boundary_at(room)]);
+        self.text.push_str(&part[..floor_boundary(part, room)]);
         self.full = true;
         Err(fmt::Error)
     }
@@ -86,19 +86,13 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-trait FloorCharBoundary {
-    /// The last character boundary at or below `index`.
-    fn floor_char_boundary_at(&self, index: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_at(&self, index: usize) -> usize {
-        let mut at = index.min(self.len());
-        while !self.is_char_boundary(at) {
-            at -= 1;
-        }
-        at
+/// The last character boundary of `text` at or below `index`.
+fn floor_boundary(text: &str, index: usize) -> usize {
+    let mut at = index.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
     }
+    at
 }
 
 /// What stands in front of a line.

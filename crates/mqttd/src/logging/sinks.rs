@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use mqttd_conf::LogType;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::fstat;
 
 use super::LogError;
 use super::syslog::Syslog;
@@ -250,12 +249,13 @@ fn open(path: &Path) -> Result<File, LogError> {
 /// systemd has connected this very stream to its journal, as `JOURNAL_STREAM` says (a child whose
 /// output goes elsewhere inherits the variable, hence the comparison).
 fn leads_to_journal(stream: Stream) -> bool {
-    let stat = match stream {
-        Stream::Stdout => fstat(io::stdout()),
-        Stream::Stderr => fstat(io::stderr()),
+    let fd = match stream {
+        Stream::Stdout => io::stdout().as_fd().try_clone_to_owned(),
+        Stream::Stderr => io::stderr().as_fd().try_clone_to_owned(),
     };
     let value = std::env::var("JOURNAL_STREAM").ok();
-    stat.is_ok_and(|stat| names_journal(value.as_deref(), stat.st_dev, stat.st_ino))
+    fd.and_then(|fd| File::from(fd).metadata())
+        .is_ok_and(|file| names_journal(value.as_deref(), file.dev(), file.ino()))
 }
 
 fn names_journal(value: Option<&str>, device: u64, inode: u64) -> bool {
