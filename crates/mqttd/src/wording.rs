@@ -39,8 +39,8 @@ pub(crate) struct Traffic {
     pub(crate) packets_received: u64,
     /// Bytes received, below TLS and WebSocket framing.
     pub(crate) bytes_received: u64,
-    /// Control Packets sent.
-    pub(crate) packets_sent: u64,
+    /// Control Packets sent, where they are counted.
+    pub(crate) packets_sent: Option<u64>,
     /// Bytes sent, below TLS and WebSocket framing.
     pub(crate) bytes_sent: u64,
 }
@@ -288,7 +288,10 @@ impl Display for Traffic {
         let seconds = self.duration.as_secs_f64();
         let (packets, bytes) = (self.packets_received, self.bytes_received);
         write!(f, "Connected {seconds:.3} s, received {packets} packets ({bytes} bytes), ")?;
-        write!(f, "sent {} packets ({} bytes).", self.packets_sent, self.bytes_sent)
+        match self.packets_sent {
+            Some(packets) => write!(f, "sent {packets} packets ({} bytes).", self.bytes_sent),
+            None => write!(f, "sent {} bytes.", self.bytes_sent),
+        }
     }
 }
 
@@ -504,7 +507,7 @@ mod tests {
             duration: Duration::from_millis(12_345),
             packets_received: 4,
             bytes_received: 120,
-            packets_sent: 9,
+            packets_sent: Some(9),
             bytes_sent: 1024,
         };
         let peer = Peer { traffic: Some(traffic), ..PEER };
@@ -514,6 +517,11 @@ mod tests {
             words(&notice, &peer).to_string(),
             "Client ID [127.0.0.1:5000] disconnected: exceeded timeout. Connected 12.345 s, \
              received 4 packets (120 bytes), sent 9 packets (1024 bytes)."
+        );
+        let traffic = Traffic { packets_sent: None, ..traffic };
+        assert_eq!(
+            traffic.to_string(),
+            "Connected 12.345 s, received 4 packets (120 bytes), sent 1024 bytes."
         );
     }
 
