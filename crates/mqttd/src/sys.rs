@@ -5,14 +5,14 @@
 //! `crate::logging`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use mqttd_core::drops::DropReason;
 use mqttd_core::stats::Stats;
 
 use crate::wording::VERSION;
 
-/// Counters the body keeps itself. "Now" is said where it is not a count since the start; what is
-/// `None` is not known, and its topics are not published.
+/// Counters the body keeps itself. "Now" is said where it is not a count since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BodyCounters {
     /// Bytes read from sockets.
@@ -21,25 +21,27 @@ pub(crate) struct BodyCounters {
     pub(crate) bytes_sent: u64,
     /// Sockets accepted.
     pub(crate) sockets_accepted: u64,
-    /// Sockets open now, with or without a CONNECT.
-    pub(crate) connections: u64,
     /// CONNECT packets received.
-    pub(crate) connects_received: Option<u64>,
-    /// Packets and bytes in output buffers now.
-    pub(crate) waiting: Option<(u64, u64)>,
-    /// Bytes of the retained messages now.
+    pub(crate) connects_received: u64,
+    /// Packets in output buffers now; `None` = not counted, and then not published.
+    pub(crate) packets_waiting: Option<u64>,
+    /// Bytes in output buffers now.
+    pub(crate) bytes_waiting: u64,
+    /// Bytes of the retained messages now; `None` = not known, and then not published.
     pub(crate) retained_bytes: Option<u64>,
-    /// Bytes on the heap now, and at most so far.
+    /// Bytes on the heap now, and at most so far; `None` = not known, and then not published.
     pub(crate) heap: Option<(u64, u64)>,
 }
 
 /// Everything an update needs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Snapshot {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot<'a> {
     /// The sum of all shards' counters.
-    pub(crate) stats: Stats,
+    pub(crate) stats: &'a Stats,
     /// The body's own.
-    pub(crate) body: BodyCounters,
+    pub(crate) body: &'a BodyCounters,
+    /// More topics, named from below `$SYS/broker/`: `connection/NAME/state`, `store/…`.
+    pub(crate) more: &'a [(String, String)],
 }
 
 /// A topic and its payload, to be published retained.
@@ -51,23 +53,18 @@ pub(crate) struct SysTree {
     published: HashMap<String, String>,
     clients_maximum: u64,
     loads: [Load; LOADS.len()],
-    /// When the loads were computed last.
-    last: Option<u64>,
+    /// When the loads were computed last, since the start.
+    last: Option<Duration>,
 }
 
 impl SysTree {
-    /// Nothing has been published.
-    pub(crate) fn new() -> SysTree {
-        SysTree::default()
-    }
-
     /// Returns what has changed since the last call, in a fixed order; all of it the first time,
-    /// which is when the broker starts. `uptime` is in seconds, by a clock that is never set back.
-    pub(crate) fn update(&mut self, snapshot: &Snapshot, uptime: u64) -> Vec<Entry> {
+    /// which is when the broker starts. `uptime` is the monotonic time since the start.
+    pub(crate) fn update(&mut self, snapshot: Snapshot<'_>, uptime: Duration) -> Vec<Entry> {
         self.clients_maximum = self.clients_maximum.max(snapshot.stats.sessions);
         let mut changes = Changes { published: &mut self.published, entries: Vec::new() };
         changes.put("version", VERSION);
-        changes.put("uptime", &format!("{uptime} seconds"));
+        changes.put("uptime", &format!("{} seconds", uptime.as_secs()));
         counts(snapshot, self.clients_maximum, |topic, count| {
             changes.put(topic, &count.to_string());
         });
@@ -79,22 +76,15 @@ impl SysTree {
         self.last = Some(uptime);
         let counters = load_counters(snapshot);
         for ((name, load), counter) in LOADS.iter().zip(&mut self.loads).zip(counters) {
-            let Some(counter) = counter else { continue };
             load.advance(counter, elapsed);
             for ((minutes, _), average) in WINDOWS.iter().zip(load.averages) {
-                let topic = format!("load/{name}/{minutes}min");
-                changes.put(&topic, &format!("{average:.2}"));
+                changes.put(&format!("load/{name}/{minutes}min"), &format!("{average:.2}"));
             }
         }
+        for (topic, payload) in snapshot.more {
+            changes.put(topic, payload);
+        }
         changes.entries
-    }
-
-    /// One more topic, named from below `$SYS/broker/`: `connection/NAME/state`, `store/…`. Returns
-    /// it if it has changed.
-    pub(crate) fn change(&mut self, topic: &str, payload: &str) -> Option<Entry> {
-        let mut changes = Changes { published: &mut self.published, entries: Vec::new() };
-        changes.put(topic, payload);
-        changes.entries.pop()
     }
 }
 
@@ -117,7 +107,7 @@ impl Changes<'_> {
 }
 
 /// Every topic that holds a plain number.
-fn counts(snapshot: &Snapshot, clients_maximum: u64, mut put: impl FnMut(&str, u64)) {
+fn counts(snapshot: Snapshot<'_>, clients_maximum: u64, mut put: impl FnMut(&str, u64)) {
     let Snapshot { stats, body, .. } = snapshot;
     let disconnected = stats.sessions.saturating_sub(stats.connected);
     put("clients/total", stats.sessions);
@@ -146,13 +136,11 @@ fn counts(snapshot: &Snapshot, clients_maximum: u64, mut put: impl FnMut(&str, u
     put("bytes/sent", body.bytes_sent);
     put("publish/bytes/received", stats.publish_bytes_received);
     put("publish/bytes/sent", stats.publish_bytes_sent);
-    if let Some((packets, bytes)) = body.waiting {
-        put("packet/out/count", packets);
-        put("packet/out/bytes", bytes);
+    if let Some(packets_waiting) = body.packets_waiting {
+        put("packet/out/count", packets_waiting);
     }
+    put("packet/out/bytes", body.bytes_waiting);
     put("connections/socket/count", body.sockets_accepted);
-    // Ours: unlike clients/connected, with those that have not sent a CONNECT.
-    put("connections/current", body.connections);
     put("publish/messages/dropped", dropped_by_limits(stats));
     put("publish/messages/received", stats.publish_received);
     put("publish/messages/sent", stats.publish_sent);
@@ -178,17 +166,17 @@ const LOADS: [&str; 9] = [
     "connections",
 ];
 
-fn load_counters(snapshot: &Snapshot) -> [Option<u64>; LOADS.len()] {
+fn load_counters(snapshot: Snapshot<'_>) -> [u64; LOADS.len()] {
     let Snapshot { stats, body, .. } = snapshot;
     [
-        Some(stats.packets_received),
-        Some(stats.packets_sent),
-        Some(dropped_by_limits(stats)),
-        Some(stats.publish_received),
-        Some(stats.publish_sent),
-        Some(body.bytes_received),
-        Some(body.bytes_sent),
-        Some(body.sockets_accepted),
+        stats.packets_received,
+        stats.packets_sent,
+        dropped_by_limits(stats),
+        stats.publish_received,
+        stats.publish_sent,
+        body.bytes_received,
+        body.bytes_sent,
+        body.sockets_accepted,
         body.connects_received,
     ]
 }
@@ -205,9 +193,9 @@ struct Load {
 
 impl Load {
     /// Exponential averages: what is older than the window has faded to 1/e.
-    fn advance(&mut self, counter: u64, elapsed: u64) {
-        if elapsed > 0 {
-            let seconds = elapsed as f64;
+    fn advance(&mut self, counter: u64, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        if seconds > 0.0 {
             let rate = counter.saturating_sub(self.counter) as f64 * 60.0 / seconds;
             for ((_, window), average) in WINDOWS.iter().zip(&mut self.averages) {
                 *average = rate + (-seconds / window).exp() * (*average - rate);
@@ -222,7 +210,7 @@ mod tests {
     use super::*;
 
     fn update(tree: &mut SysTree, stats: &Stats, body: &BodyCounters, seconds: u64) -> Vec<Entry> {
-        tree.update(&Snapshot { stats: *stats, body: *body }, seconds)
+        tree.update(Snapshot { stats, body, more: &[] }, Duration::from_secs(seconds))
     }
 
     fn find<'a>(entries: &'a [Entry], topic: &str) -> Option<&'a str> {
@@ -234,10 +222,9 @@ mod tests {
 
     #[test]
     fn the_first_update_has_every_topic_of_mosquittos() {
-        let mut tree = SysTree::new();
+        let mut tree = SysTree::default();
         let body = BodyCounters {
-            connects_received: Some(0),
-            waiting: Some((0, 0)),
+            packets_waiting: Some(0),
             retained_bytes: Some(0),
             heap: Some((1000, 2000)),
             ..BodyCounters::default()
@@ -266,24 +253,22 @@ mod tests {
         for reason in DropReason::ALL {
             assert_eq!(find(&entries, &format!("drops/{}", reason.name())), Some("0"));
         }
-        assert_eq!(find(&entries, "connections/current"), Some("0"));
-        // 2 texts, 25 zeros, 2 heap, 27 loads are Mosquitto's; the drops and one more are ours.
-        assert_eq!(entries.len(), 2 + 25 + 2 + 27 + DropReason::COUNT + 1);
+        // 2 texts, 25 zeros, 2 heap, 27 loads are Mosquitto's; the drops are ours.
+        assert_eq!(entries.len(), 2 + 25 + 2 + 27 + DropReason::COUNT);
     }
 
     #[test]
     fn what_is_not_known_is_not_published() {
-        let entries = update(&mut SysTree::new(), &Stats::default(), &BodyCounters::default(), 0);
+        let entries =
+            update(&mut SysTree::default(), &Stats::default(), &BodyCounters::default(), 0);
         for topic in ["heap/current", "heap/maximum", "store/messages/bytes", "packet/out/count"] {
             assert_eq!(find(&entries, topic), None, "{topic}");
         }
-        assert_eq!(find(&entries, "load/connections/1min"), None);
-        assert_eq!(find(&entries, "load/sockets/1min"), Some("0.00"));
     }
 
     #[test]
     fn later_updates_have_only_what_changed() {
-        let mut tree = SysTree::new();
+        let mut tree = SysTree::default();
         let (mut stats, body) = (Stats::default(), BodyCounters::default());
         update(&mut tree, &stats, &body, 0);
         assert!(update(&mut tree, &stats, &body, 0).is_empty());
@@ -326,13 +311,13 @@ mod tests {
             bytes_received: 15,
             bytes_sent: 16,
             sockets_accepted: 17,
-            connections: 22,
-            connects_received: Some(18),
-            waiting: Some((19, 21)),
+            connects_received: 18,
+            packets_waiting: Some(19),
+            bytes_waiting: 21,
             retained_bytes: Some(1000),
             heap: None,
         };
-        let entries = update(&mut SysTree::new(), &stats, &body, 0);
+        let entries = update(&mut SysTree::default(), &stats, &body, 0);
         for (topic, payload) in [
             ("messages/received", "1"),
             ("messages/sent", "2"),
@@ -359,7 +344,6 @@ mod tests {
             ("bytes/received", "15"),
             ("bytes/sent", "16"),
             ("connections/socket/count", "17"),
-            ("connections/current", "22"),
             ("packet/out/count", "19"),
             ("packet/out/bytes", "21"),
         ] {
@@ -369,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_maximum_stays() {
-        let mut tree = SysTree::new();
+        let mut tree = SysTree::default();
         let body = BodyCounters::default();
         let clients = |sessions| Stats { sessions, ..Stats::default() };
         update(&mut tree, &clients(5), &body, 0);
@@ -382,7 +366,7 @@ mod tests {
 
     #[test]
     fn moving_averages() {
-        let mut tree = SysTree::new();
+        let mut tree = SysTree::default();
         let body = BodyCounters::default();
         let received = |publish_received| Stats { publish_received, ..Stats::default() };
         update(&mut tree, &received(0), &body, 0);
@@ -405,7 +389,7 @@ mod tests {
 
     #[test]
     fn two_updates_at_one_instant_lose_nothing() {
-        let mut tree = SysTree::new();
+        let mut tree = SysTree::default();
         let body = BodyCounters::default();
         let sent = |packets_sent| Stats { packets_sent, ..Stats::default() };
         update(&mut tree, &sent(0), &body, 0);
@@ -416,14 +400,17 @@ mod tests {
 
     #[test]
     fn more_topics_follow_the_same_rule() {
-        let mut tree = SysTree::new();
-        let changed = |state: &str| {
-            Some(("$SYS/broker/connection/office/state".to_owned(), state.to_owned()))
-        };
-        for (state, change) in
-            [("0", changed("0")), ("1", changed("1")), ("1", None), ("0", changed("0"))]
-        {
-            assert_eq!(tree.change("connection/office/state", state), change);
+        let (mut tree, stats, body) =
+            (SysTree::default(), Stats::default(), BodyCounters::default());
+        let topic = "connection/office/state";
+        let mut states = Vec::new();
+        for state in ["0", "1", "1", "0"] {
+            let more = [(topic.to_owned(), state.to_owned())];
+            let snapshot = Snapshot { stats: &stats, body: &body, more: &more };
+            let entries = tree.update(snapshot, Duration::ZERO);
+            states.push(find(&entries, topic).map(str::to_owned));
         }
+        let state = |text: &str| Some(text.to_owned());
+        assert_eq!(states, [state("0"), state("1"), None, state("0")]);
     }
 }
