@@ -1,2 +1,50 @@
-//! The broker.
-fn main() {}
+//! `mqttd`, the broker: arguments → configuration → run → exit code.
+//!
+//! `docs/ARCHITECTURE.md` is the map; `run.rs` tells start and stop from top to bottom.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod clock;
+mod daemon;
+mod durability;
+mod exit;
+mod listen;
+mod live;
+mod lobby;
+mod logging;
+mod mailbox;
+mod permit;
+mod privileges;
+mod reload;
+mod run;
+mod shard;
+mod signals;
+mod sys;
+mod wording;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to stdout and are no failure.
+            let code = if error.use_stderr() { Exit::Configuration } else { Exit::Stopped };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    match run::run(&args) {
+        Ok(()) => Exit::Stopped.into(),
+        Err(ended) => {
+            eprintln!("mqttd: {:#}", ended.error);
+            ended.exit.into()
+        }
+    }
+}

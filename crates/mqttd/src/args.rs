@@ -1,0 +1,62 @@
+//! The command line of `mqttd`: Mosquitto's flags and their readable forms.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::logging::Verbosity;
+
+/// An MQTT broker.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mqttd",
+    version,
+    about = "An MQTT broker for MQTT 3.1, 3.1.1 and 5.0, with Mosquitto's configuration files",
+    after_help = "Examples:\n  \
+        mqttd                              local clients on port 1883, no password\n  \
+        mqttd -c /etc/mqttd/mqttd.conf     as the file says; SIGHUP reads it again\n  \
+        mqttd -p 1884 -v                   another port, and every packet in the log\n  \
+        mqttd -c my.conf --test-config     check the file and exit\n\n\
+        Exit codes: 0 stopped as asked; 1 a port can't be opened; 3 wrong option or configuration;\n\
+        13 a password or ACL file can't be read."
+)]
+pub(crate) struct Args {
+    /// Configuration file; without one, only this machine can connect, without a password
+    #[arg(short = 'c', long = "config-file", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Run in the background
+    #[arg(short = 'd', long)]
+    pub(crate) daemon: bool,
+
+    /// Port for local clients, when the configuration has no listener; may be repeated
+    #[arg(short = 'p', long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ports: Vec<u16>,
+
+    /// Log every packet, whatever log_type says
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+
+    /// Log nothing, whatever the configuration says
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+
+    /// Check the configuration and exit: 0 if it is right, 3 if not
+    #[arg(long)]
+    pub(crate) test_config: bool,
+
+    /// Set by `-d` for the process it starts
+    #[arg(long, hide = true)]
+    pub(crate) in_background: bool,
+}
+
+impl Args {
+    /// What `-v` and `-q` say.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Configured,
+        }
+    }
+}

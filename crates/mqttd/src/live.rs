@@ -1,0 +1,236 @@
+//! The configuration in force, with the contents of the files it names. Built whole or not at all; a
+//! reload swaps it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use mqtt_auth::{AclTable, PasswordFile};
+use mqtt_net::tls::{ClientCertificates, MinimumVersion, ServerTlsOptions};
+use mqtt_net::{Pem, ServerTls};
+use mqtt_proto::QoS;
+use mqttd_conf::{Config, Durability, Listener, TlsVersion};
+use mqttd_core::settings::{ListenerSettings, Settings};
+
+use mqttd_conf::LogType;
+
+use crate::logging::{Logger, Verbosity};
+
+/// See the file's head.
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    pub(crate) settings: Arc<Settings>,
+    /// By listener, in the configuration's order.
+    pub(crate) doors: Vec<Door>,
+}
+
+/// What one listener asks of those who come in.
+pub(crate) struct Door {
+    pub(crate) passwords: Option<Arc<PasswordFile>>,
+    pub(crate) tls: Option<ServerTls>,
+}
+
+/// A file named in the configuration that can't be opened; ends the start with its own exit code.
+#[derive(Debug)]
+pub(crate) struct FileUnusable;
+
+impl std::fmt::Display for FileUnusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the file must be readable by the user the broker runs as")
+    }
+}
+
+impl std::error::Error for FileUnusable {}
+
+impl Live {
+    /// Reads every file the configuration names.
+    pub(crate) fn load(config: Config, verbosity: Verbosity, logger: &Logger) -> anyhow::Result<Self> {
+        let mut files = Files::default();
+        let mut doors = Vec::new();
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let passwords = match &listener.auth.password_file {
+                Some(path) => Some(files.passwords(path, logger)?),
+                None => None,
+            };
+            let acl = match &listener.auth.acl_file {
+                Some(path) => Some(files.acl(path)?),
+                None => None,
+            };
+            let tls = load_tls(listener, logger)
+                .with_context(|| format!("certificates of the listener on {}", listener.address))?;
+            doors.push(Door { passwords, tls });
+            listeners.push(ListenerSettings {
+                topic_aliases_max: listener.limits.max_topic_alias,
+                server_topic_aliases_max: listener.limits.max_topic_alias_broker,
+                qos_max: QoS::from_u8(listener.limits.max_qos).unwrap_or(QoS::ExactlyOnce),
+                acl,
+            });
+        }
+        let debug = match verbosity {
+            Verbosity::Quiet => false,
+            Verbosity::Verbose => true,
+            Verbosity::Configured => config.logging.types.contains(LogType::Debug),
+        };
+        let settings = Arc::new(settings(&config, listeners, debug));
+        Ok(Self { config, settings, doors })
+    }
+}
+
+/// The strongest level any rule asks for. Rules for single topics are kept by keeping everything as
+/// well as the strongest of them asks.
+pub(crate) fn strongest_durability(config: &Config) -> Durability {
+    let rules = config.persistence.durability.iter().map(|rule| rule.level);
+    rules.fold(config.persistence.default_durability(), Durability::max)
+}
+
+fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> Settings {
+    let (limits, messages) = (&config.limits, &config.messages);
+    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    Settings {
+        persistence: config.persistence.enabled,
+        inflight_messages_max: limits.max_inflight_messages.unwrap_or(u16::MAX),
+        inflight_bytes_max: limits.max_inflight_bytes,
+        queued_messages_max: limits.max_queued_messages,
+        queued_bytes_max: limits.max_queued_bytes,
+        packet_bytes_max: match limits.max_packet_size {
+            0 => mqtt_proto::codec::REMAINING_LENGTH_MAX + 5,
+            max => max,
+        },
+        payload_bytes_max: limits.message_size_limit,
+        keep_alive_seconds_max: limits.max_keepalive,
+        retain_available: messages.retain_available,
+        retain_expiry_seconds: messages.retain_expiry_interval.map(|time| time.as_secs()),
+        session_expiry_seconds_max: messages.persistent_client_expiration.map(seconds),
+        queue_qos0: messages.queue_qos0_messages,
+        upgrade_outgoing_qos: messages.upgrade_outgoing_qos,
+        // One copy for each Session is what Mosquitto sends whatever the option says.
+        duplicate_overlaps: false,
+        sessions_max: limits.global_max_clients,
+        debug,
+        listeners,
+    }
+}
+
+/// Files that several listeners share are read once.
+#[derive(Default)]
+struct Files {
+    passwords: Vec<(PathBuf, Arc<PasswordFile>)>,
+    acls: Vec<(PathBuf, Arc<AclTable>)>,
+}
+
+impl Files {
+    fn passwords(&mut self, path: &Path, logger: &Logger) -> anyhow::Result<Arc<PasswordFile>> {
+        if let Some((_, found)) = self.passwords.iter().find(|(known, _)| known == path) {
+            return Ok(Arc::clone(found));
+        }
+        let text = read_text(path, "password_file")?;
+        let (file, warnings) =
+            PasswordFile::parse(&text).with_context(|| format!("password_file {}", path.display()))?;
+        for warning in warnings {
+            let text = format_args!("Warning: password_file {}: {warning}", path.display());
+            logger.line(LogType::Warning, text);
+        }
+        let file = Arc::new(file);
+        self.passwords.push((path.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    fn acl(&mut self, path: &Path) -> anyhow::Result<Arc<AclTable>> {
+        if let Some((_, found)) = self.acls.iter().find(|(known, _)| known == path) {
+            return Ok(Arc::clone(found));
+        }
+        let text = read_text(path, "acl_file")?;
+        let table =
+            AclTable::parse(&text).with_context(|| format!("acl_file {}", path.display()))?;
+        let table = Arc::new(table);
+        self.acls.push((path.to_owned(), Arc::clone(&table)));
+        Ok(table)
+    }
+}
+
+fn read_text(path: &Path, directive: &str) -> anyhow::Result<String> {
+    let unusable = || format!("{directive} {} can't be opened", path.display());
+    let bytes = std::fs::read(path)
+        .map_err(|error| anyhow::Error::new(FileUnusable).context(error))
+        .with_context(unusable)?;
+    String::from_utf8(bytes)
+        .map_err(|_| anyhow::anyhow!("{directive} {} is not UTF-8 text", path.display()))
+}
+
+fn load_tls(listener: &Listener, logger: &Logger) -> anyhow::Result<Option<ServerTls>> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let certificate = read_pem(&tls.certfile)?;
+    let key = read_pem(&tls.keyfile)?;
+    let mut authorities = Vec::new();
+    if let Some(path) = &tls.cafile {
+        authorities.push(read_pem(path)?);
+    }
+    if let Some(folder) = &tls.capath {
+        let entries =
+            std::fs::read_dir(folder).with_context(|| format!("capath {}", folder.display()))?;
+        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| path.is_file()) {
+            authorities.push(read_pem(path)?);
+        }
+    }
+    let revocations = match &tls.crlfile {
+        Some(path) => vec![read_pem(path)?],
+        None => Vec::new(),
+    };
+    if tls.require_certificate && authorities.is_empty() {
+        bail!("require_certificate needs cafile or capath: who may sign the clients' certificates");
+    }
+    let client_certificates = match (tls.require_certificate, authorities.is_empty()) {
+        (true, _) => ClientCertificates::Required,
+        (false, true) => ClientCertificates::NotAsked,
+        (false, false) => ClientCertificates::Optional,
+    };
+    let authorities: Vec<Pem<'_>> = authorities.iter().map(PemFile::pem).collect();
+    let revocations: Vec<Pem<'_>> = revocations.iter().map(PemFile::pem).collect();
+    let server = ServerTls::new(ServerTlsOptions {
+        certificate: certificate.pem(),
+        key: key.pem(),
+        client_ca: &authorities,
+        client_certificates,
+        revocations: &revocations,
+        minimum: match tls.version_min {
+            TlsVersion::V12 => MinimumVersion::Tls12,
+            TlsVersion::V13 => MinimumVersion::Tls13,
+        },
+        alpn: &[],
+    })?;
+    let shown = server.certificate();
+    let days = server.days_left(SystemTime::now());
+    let log_type = if days < 14 { LogType::Warning } else { LogType::Information };
+    logger.line(
+        log_type,
+        format_args!(
+            "Certificate {} for {}: {days} days left, fingerprint {}.",
+            tls.certfile.display(),
+            shown.subject,
+            shown.fingerprint_text()
+        ),
+    );
+    Ok(Some(server))
+}
+
+/// A PEM file with its name for messages.
+struct PemFile {
+    name: String,
+    contents: Vec<u8>,
+}
+
+impl PemFile {
+    fn pem(&self) -> Pem<'_> {
+        Pem { name: &self.name, contents: &self.contents }
+    }
+}
+
+fn read_pem(path: &Path) -> anyhow::Result<PemFile> {
+    let name = path.display().to_string();
+    let contents = std::fs::read(path).with_context(|| format!("{name} can't be opened"))?;
+    Ok(PemFile { name, contents })
+}

@@ -1,0 +1,442 @@
+//! From an accepted socket to a verified CONNECT: PROXY header, TLS, WebSocket, the packet, the
+//! password. Then the connection moves, once, to the shard that owns its Client Identifier.
+//!
+//! A stranger has a small fixed budget here: [`CONNECT_BYTES_MAX`] bytes and [`CONNECT_TIMEOUT`].
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_auth::Verdict;
+use mqtt_net::websocket::{AcceptOptions, accept_websocket};
+use mqtt_net::{PeerAddress, Stream, proxy_header};
+use mqtt_proto::codec::Frame;
+use mqtt_proto::packet::{Connack, Connect};
+use mqtt_proto::property::PropertyId;
+use mqtt_proto::{Offence, Packet, Properties, ReasonCode, Version};
+use mqttd_conf::{Listener, Protocol};
+use mqttd_core::Shard;
+use mqttd_core::ids::ListenerId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+
+use crate::live::Live;
+use mqttd_conf::LogType;
+
+use crate::mailbox::{Item, Newcomer, Transport};
+use crate::permit::Permit;
+use crate::run::Broker;
+
+/// The largest CONNECT packet, as in Mosquitto: a client identifier, a will and credentials fit.
+pub(crate) const CONNECT_BYTES_MAX: usize = 100_000;
+
+/// Time from the accept to a verified CONNECT. Long enough for TLS over a bad mobile line.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Password checks at the same time, beside the shards; more wait for their turn.
+pub(crate) const PASSWORD_CHECKS_MAX: usize = 2;
+
+/// First read of a connection: most CONNECT packets are smaller.
+const FIRST_READ: usize = 512;
+
+/// Why a connection did not get past the lobby.
+enum Turned {
+    /// Nothing to say and nobody to say it to: the other side left or is not MQTT.
+    Away(String),
+    /// Refused with this code, in the Client's own version.
+    Refused(Version, ReasonCode, String),
+}
+
+/// Brings one accepted connection to its shard, or ends it.
+pub(crate) async fn receive(
+    broker: Arc<Broker>,
+    worker: usize,
+    listener: ListenerId,
+    stream: Stream,
+    permit: Permit,
+) {
+    let Ok(peer) = stream.peer_address() else { return };
+    let live = broker.live();
+    let mut visitor = Visitor { broker: &broker, live: &live, worker, listener, peer };
+    visitor.log_new_connection();
+    let arrival = tokio::time::timeout(CONNECT_TIMEOUT, visitor.receive(stream, permit)).await;
+    let text = match arrival {
+        Ok(Ok(())) => return,
+        Ok(Err(text)) => text,
+        Err(_) => format!(
+            "no CONNECT within {} seconds, MQTT-3.1.4-1",
+            CONNECT_TIMEOUT.as_secs()
+        ),
+    };
+    if broker.logger.is_on(LogType::Notice) && broker.logger.connection_messages() {
+        let peer = &visitor.peer;
+        let text = format_args!("Client <unknown> [{peer}] disconnected: {text}.");
+        broker.logger.line(LogType::Notice, text);
+    }
+}
+
+struct Visitor<'b> {
+    broker: &'b Arc<Broker>,
+    live: &'b Live,
+    worker: usize,
+    listener: ListenerId,
+    peer: PeerAddress,
+}
+
+impl Visitor<'_> {
+    fn conf(&self) -> &Listener {
+        &self.live.config.listeners[usize::from(self.listener.0)]
+    }
+
+    fn log_new_connection(&self) {
+        let logger = &self.broker.logger;
+        if logger.connection_messages() && logger.is_on(LogType::Notice) {
+            let (peer, address) = (&self.peer, &self.conf().address);
+            logger.line(LogType::Notice, format_args!("New connection from {peer} on {address}."));
+        }
+    }
+
+    /// `Err` holds what the log says.
+    async fn receive(&mut self, stream: Stream, permit: Permit) -> Result<(), String> {
+        let (mut stream, certificate_user) = self.open_transport(stream).await?;
+        let mut bytes = Vec::new();
+        let turned = match self.read_connect(&mut stream, &mut bytes).await {
+            Ok(len) => match self.verify(&bytes[..len], certificate_user).await {
+                Ok((client_id, username)) => {
+                    let rest = bytes.split_off(len);
+                    self.hand_over(stream, permit, bytes, rest, client_id, username);
+                    return Ok(());
+                }
+                Err(turned) => turned,
+            },
+            Err(turned) => turned,
+        };
+        match turned {
+            Turned::Away(text) => Err(text),
+            Turned::Refused(version, reason, text) => {
+                refuse(&mut stream, version, reason).await;
+                Err(text)
+            }
+        }
+    }
+
+    /// PROXY header, TLS and WebSocket, as the listener has them. Returns the user name that a
+    /// certificate gives.
+    async fn open_transport(&mut self, mut stream: Stream) -> Result<(Stream, Option<String>), String> {
+        let conf = self.conf().clone();
+        if let Some(proxy) = conf.proxy {
+            let version = match proxy.version {
+                1 => proxy_header::Version::V1,
+                _ => proxy_header::Version::V2,
+            };
+            let header = proxy_header::read(&mut stream, version)
+                .await
+                .map_err(|error| format!("protocol error ({error})"))?;
+            if let Some(source) = header.source {
+                self.peer = PeerAddress::Ip(source);
+            }
+        }
+        let door = &self.live.doors[usize::from(self.listener.0)];
+        let mut certificate_user = None;
+        if let Some(tls) = &door.tls {
+            stream = tls.accept(stream).await.map_err(|error| error.to_string())?;
+            if conf.identity.use_identity_as_username || conf.identity.use_subject_as_username {
+                let certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
+                let name = certificate.and_then(|certificate| {
+                    if conf.identity.use_subject_as_username {
+                        Some(certificate.subject)
+                    } else {
+                        certificate.common_name
+                    }
+                });
+                certificate_user = Some(name.ok_or("not authorised (no name in the certificate)")?);
+            }
+        }
+        if conf.protocol == Protocol::Websockets {
+            let options = AcceptOptions {
+                allowed_origins: &conf.web.origins,
+                max_message: u64::from(self.live.settings.packet_bytes_max) * 2,
+            };
+            stream = accept_websocket(stream, options).await.map_err(|error| error.to_string())?;
+        }
+        Ok((stream, certificate_user))
+    }
+
+    /// Reads until a whole CONNECT is at the front of `bytes`; returns its length.
+    async fn read_connect(&self, stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
+        loop {
+            if bytes.first().is_some_and(|first| first >> 4 != 1) {
+                let offence = Offence::FirstPacketNotConnect;
+                return Err(Turned::Away(say(offence)));
+            }
+            let max = CONNECT_BYTES_MAX.min(self.live.settings.packet_bytes_max as usize);
+            match Frame::peek(bytes, max) {
+                Ok(Some(frame)) => return Ok(frame.len),
+                Ok(None) => {}
+                Err(offence) => return Err(Turned::Away(say(offence))),
+            }
+            bytes.reserve(FIRST_READ);
+            match stream.read_buf(bytes).await {
+                Ok(0) => return Err(Turned::Away("connection closed by client".into())),
+                Ok(_) => {}
+                Err(error) => return Err(Turned::Away(format!("bad socket read/write: {error}"))),
+            }
+        }
+    }
+
+    /// Who the Client is, and whether it may come in. Returns Client Identifier and user name.
+    async fn verify(
+        &self,
+        bytes: &[u8],
+        certificate_user: Option<String>,
+    ) -> Result<(String, Option<String>), Turned> {
+        let connect = match decode(bytes) {
+            Ok(connect) => connect,
+            Err(Offence::ProtocolVersionUnsupported) => {
+                // The level is unknown; 0x01 is what 3.x says, and 5.0 would not have come here.
+                let version = if bytes.windows(4).any(|name| name == b"MQTT") {
+                    Version::V311
+                } else {
+                    Version::V31
+                };
+                let offence = Offence::ProtocolVersionUnsupported;
+                return Err(Turned::Refused(version, offence.reason(), say(offence)));
+            }
+            Err(offence) => {
+                let version = if looks_like_v5(bytes) { Version::V5 } else { Version::V311 };
+                return Err(Turned::Refused(version, offence.reason(), say(offence)));
+            }
+        };
+        let refuse = |reason: ReasonCode, text: &str| {
+            Turned::Refused(connect.version, reason, text.to_owned())
+        };
+        let conf = self.conf();
+        let allowed = match connect.version {
+            Version::V31 => conf.versions.v31,
+            Version::V311 => conf.versions.v311,
+            Version::V5 => conf.versions.v5,
+        };
+        if !allowed {
+            let text = "protocol error (version not allowed on this listener)";
+            return Err(refuse(ReasonCode::UnsupportedProtocolVersion, text));
+        }
+        if connect.properties.text(PropertyId::AuthenticationMethod).is_some() {
+            let text = "bad authentication method";
+            return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
+        }
+        let username = match certificate_user {
+            Some(name) => Some(name),
+            None => {
+                self.check_password(&connect).await?;
+                connect.username.map(str::to_owned)
+            }
+        };
+        let client_id = self.client_id(&connect, username.as_deref())?;
+        Ok((client_id, username))
+    }
+
+    async fn check_password(&self, connect: &Connect<'_>) -> Result<(), Turned> {
+        let refused = || {
+            let text = "not authorised".to_owned();
+            Err(Turned::Refused(connect.version, ReasonCode::NotAuthorized, text))
+        };
+        let auth = &self.conf().auth;
+        let passwords = &self.live.doors[usize::from(self.listener.0)].passwords;
+        match (connect.username, passwords) {
+            (Some(user), Some(passwords)) => {
+                let (passwords, user) = (Arc::clone(passwords), user.to_owned());
+                let password = connect.password.unwrap_or_default().to_vec();
+                match self.broker.verifier.verify(passwords, user, password).await {
+                    Verdict::Accepted => Ok(()),
+                    Verdict::NoMemory => {
+                        let text = "the password could not be checked: out of memory";
+                        self.broker.logger.line(LogType::Error, format_args!("Error: {text}"));
+                        let reason = ReasonCode::ServerUnavailable;
+                        Err(Turned::Refused(connect.version, reason, text.to_owned()))
+                    }
+                    Verdict::WrongPassword | Verdict::UnknownUser => refused(),
+                }
+            }
+            _ if auth.allow_anonymous => Ok(()),
+            _ => refused(),
+        }
+    }
+
+    /// The Client Identifier to use: the Client's, its user name, or one made here.
+    fn client_id(&self, connect: &Connect<'_>, username: Option<&str>) -> Result<String, Turned> {
+        let conf = self.conf();
+        let invalid = |text: &str| {
+            let reason = ReasonCode::ClientIdentifierNotValid;
+            Err(Turned::Refused(connect.version, reason, text.to_owned()))
+        };
+        if conf.identity.use_username_as_clientid {
+            return match username {
+                Some(username) => Ok(username.to_owned()),
+                None => {
+                    let text = "not authorised (no user name to use as client identifier)";
+                    let reason = ReasonCode::NotAuthorized;
+                    Err(Turned::Refused(connect.version, reason, text.to_owned()))
+                }
+            };
+        }
+        if connect.client_id.is_empty() {
+            let version = connect.version;
+            if !version.allows_empty_client_id()
+                || !conf.auth.allow_zero_length_clientid
+                || (version.empty_client_id_needs_clean_start() && !connect.clean_start)
+            {
+                return invalid("client identifier not valid");
+            }
+            return Ok(made_up_client_id(&conf.auth.auto_id_prefix));
+        }
+        if let Some(prefixes) = &self.live.config.security.clientid_prefixes {
+            if !connect.client_id.starts_with(prefixes.as_str()) {
+                let text = "not authorised (client identifier without the configured prefix)";
+                let reason = ReasonCode::NotAuthorized;
+                return Err(Turned::Refused(connect.version, reason, text.to_owned()));
+            }
+        }
+        Ok(connect.client_id.to_owned())
+    }
+
+    fn hand_over(
+        &self,
+        stream: Stream,
+        permit: Permit,
+        connect: Vec<u8>,
+        rest: Vec<u8>,
+        client_id: String,
+        username: Option<String>,
+    ) {
+        let shards = self.broker.mailboxes.len() as u8;
+        let shard = Shard::of_client(&client_id, shards);
+        let mailbox = &self.broker.mailboxes[usize::from(shard.0)];
+        let transport = if mailbox.worker == self.worker {
+            Transport::Here(stream)
+        } else {
+            match stream.detach() {
+                Ok(detached) => Transport::Moved(detached),
+                Err(_) => return, // the socket is broken
+            }
+        };
+        mailbox.send(Item::Admit(Box::new(Newcomer {
+            transport,
+            peer: self.peer.clone(),
+            listener: self.listener,
+            permit,
+            connect,
+            rest,
+            client_id,
+            username,
+        })));
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Connect<'_>, Offence> {
+    let frame = Frame::peek(bytes, bytes.len())?.ok_or(Offence::BodyTooShort)?;
+    match Packet::decode(Version::V311, frame, bytes)? {
+        Packet::Connect(connect) => Ok(connect),
+        _ => Err(Offence::FirstPacketNotConnect),
+    }
+}
+
+/// A malformed CONNECT that names 5.0 is answered in 5.0.
+fn looks_like_v5(bytes: &[u8]) -> bool {
+    bytes.windows(5).take(8).any(|window| window == b"MQTT\x05")
+}
+
+fn say(offence: Offence) -> String {
+    let kind = if offence.reason() == ReasonCode::PacketTooLarge {
+        "oversize packet"
+    } else if offence.is_malformed() {
+        "malformed packet"
+    } else {
+        "protocol error"
+    };
+    format!("{kind} ({offence}, {})", offence.clause())
+}
+
+/// Tells the Client why, in its version's words, and gives the bytes a moment to arrive.
+async fn refuse(stream: &mut Stream, version: Version, reason: ReasonCode) {
+    let code = if version.has_properties() {
+        Some(reason.value())
+    } else {
+        reason.connect_return_code()
+    };
+    let Some(code) = code else { return };
+    let mut bytes = Vec::new();
+    let connack = Connack { session_present: false, code, properties: Properties::EMPTY };
+    if connack.encode(version, &mut bytes).is_ok() && stream.write_all(&bytes).await.is_ok() {
+        // Closing with unread input would reset the connection and lose the answer.
+        let _ = stream.shutdown().await;
+        let drain = async {
+            let mut scratch = [0; 512];
+            let mut left = CONNECT_BYTES_MAX;
+            while let Ok(count @ 1..) = stream.read(&mut scratch).await {
+                left = left.saturating_sub(count);
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), drain).await;
+    }
+}
+
+/// As Mosquitto makes them: the prefix and a random UUID.
+fn made_up_client_id(prefix: &str) -> String {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the system has random bytes after start");
+    random[6] = random[6] & 0x0F | 0x40;
+    random[8] = random[8] & 0x3F | 0x80;
+    let mut id = String::with_capacity(prefix.len() + 36);
+    id.push_str(prefix);
+    for (index, byte) in random.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            id.push('-');
+        }
+        write!(id, "{byte:02X}").expect("a String takes everything");
+    }
+    id
+}
+
+/// Checks passwords on the blocking pool, a bounded number at a time: a hash is meant to be slow.
+pub(crate) struct Verifier {
+    places: Semaphore,
+}
+
+impl Verifier {
+    pub(crate) fn new() -> Self {
+        Self { places: Semaphore::new(PASSWORD_CHECKS_MAX) }
+    }
+
+    async fn verify(
+        &self,
+        passwords: Arc<mqtt_auth::PasswordFile>,
+        user: String,
+        password: Vec<u8>,
+    ) -> Verdict {
+        let Ok(_place) = self.places.acquire().await else { return Verdict::NoMemory };
+        let check = tokio::task::spawn_blocking(move || passwords.verify(&user, &password));
+        check.await.unwrap_or(Verdict::NoMemory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_identifiers_have_the_prefix_and_the_form_of_a_uuid() {
+        let id = made_up_client_id("auto-");
+        assert_eq!(id.len(), 5 + 36);
+        assert!(id.starts_with("auto-") && id.as_bytes()[5 + 14] == b'4', "{id}");
+        assert_ne!(id, made_up_client_id("auto-"));
+    }
+
+    #[test]
+    fn a_malformed_connect_of_5_0_is_recognised() {
+        assert!(looks_like_v5(b"\x10\x0d\x00\x04MQTT\x05\xff"));
+        assert!(!looks_like_v5(b"\x10\x0d\x00\x04MQTT\x04\xff"));
+    }
+}

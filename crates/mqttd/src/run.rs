@@ -1,0 +1,419 @@
+//! Start and stop, told from top to bottom.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use mqttd_conf::{Config, Disk, Durability as DurabilityLevel};
+use mqttd_core::Shard;
+use mqttd_core::ids::ShardId;
+use mqttd_core::restore::Restored;
+use tokio::sync::oneshot;
+
+use crate::args::Args;
+use crate::clock::Clock;
+use crate::daemon;
+use crate::durability::{Durability, Level, StoreFolder};
+use crate::exit::{Ended, Ends, Exit};
+use crate::listen::{self, Socket};
+use crate::live::{FileUnusable, Live, strongest_durability};
+use crate::lobby::Verifier;
+use mqttd_conf::LogType;
+
+use crate::logging::{Logger, Verbosity};
+use crate::mailbox::{Item, Mailbox, ShardReport};
+use crate::permit::Places;
+use crate::privileges;
+use crate::reload;
+use crate::shard::ShardTask;
+use crate::signals::{Request, Signals};
+use crate::sys::{BodyCounters, Snapshot, SysTree};
+use crate::worker;
+
+/// How long a stop may take: connections that do not read are cut after it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all threads share.
+pub(crate) struct Broker {
+    pub(crate) logger: Logger,
+    pub(crate) clock: Clock,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) verifier: Verifier,
+    /// Connections of all listeners.
+    pub(crate) places: Arc<Places>,
+    live: RwLock<Arc<Live>>,
+}
+
+impl Broker {
+    /// The configuration in force.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().expect("no holder of the lock can panic"))
+    }
+
+    pub(crate) fn set_live(&self, live: Live) {
+        *self.live.write().expect("no holder of the lock can panic") = Arc::new(live);
+    }
+}
+
+/// Runs the broker until it is told to stop.
+pub(crate) fn run(args: &Args) -> Result<(), Ended> {
+    let (config, warnings) = load_config(args)?;
+    if args.test_config {
+        warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        return check_only(config, args);
+    }
+    if args.daemon && !args.in_background {
+        return daemon::start().ends(Exit::Failed);
+    }
+    if args.in_background {
+        daemon::detach().ends(Exit::Failed)?;
+    }
+    let logger = Logger::new(&config.logging, args.verbosity()).ends(Exit::Configuration)?;
+    let version = env!("CARGO_PKG_VERSION");
+    logger.line(LogType::Information, format_args!("mqttd version {version} starting"));
+    if let Some(path) = &args.config_file {
+        let text = format_args!("Config loaded from {}.", path.display());
+        logger.line(LogType::Information, text);
+    }
+    for warning in warnings {
+        logger.line(LogType::Warning, format_args!("{warning}"));
+    }
+    if config.general.is_local_only {
+        logger.line(
+            LogType::Information,
+            format_args!(
+                "Starting in local only mode. Connections will only be possible from clients \
+                 running on this machine."
+            ),
+        );
+    }
+    let result = start(args, config, &logger);
+    if let Err(ended) = &result {
+        logger.line(LogType::Error, format_args!("Error: {:#}", ended.error));
+    }
+    logger.line(LogType::Information, format_args!("mqttd version {version} terminating"));
+    result
+}
+
+fn load_config(args: &Args) -> Result<(Config, Vec<mqttd_conf::Warning>), Ended> {
+    let Some(path) = &args.config_file else {
+        return Ok((Config::with_ports(&args.ports), Vec::new()));
+    };
+    match Config::load(&Disk, path) {
+        Ok((mut config, warnings)) => {
+            if !args.ports.is_empty() && !config.set_ports(&args.ports) {
+                eprintln!("mqttd: -p has no effect: {} has listeners of its own", path.display());
+            }
+            Ok((config, warnings))
+        }
+        Err(errors) => {
+            let (last, others) = errors.split_last().expect("a failed load has an error");
+            others.iter().for_each(|error| eprintln!("mqttd: {error}"));
+            Err(anyhow::anyhow!("{last}")).ends(Exit::Configuration)
+        }
+    }
+}
+
+fn check_only(config: Config, args: &Args) -> Result<(), Ended> {
+    let logger = Logger::new(&config.logging, args.verbosity()).ends(Exit::Configuration)?;
+    load_files(config, args.verbosity(), &logger)?;
+    Ok(())
+}
+
+fn load_files(config: Config, verbosity: Verbosity, logger: &Logger) -> Result<Live, Ended> {
+    Live::load(config, verbosity, logger).map_err(|error| {
+        let unusable = error.downcast_ref::<FileUnusable>().is_some();
+        let exit = if unusable { Exit::File } else { Exit::Configuration };
+        Ended { exit, error }
+    })
+}
+
+fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
+    raise_file_limit();
+    let sockets = listen::open(&config.listeners, logger).ends(Exit::Failed)?;
+    let live = load_files(config, args.verbosity(), logger)?;
+    let general = live.config.general.clone();
+    privileges::drop_root(general.user.as_deref(), logger).ends(Exit::Configuration)?;
+    let _pid_file = PidFile::write(general.pid_file.as_deref()).ends(Exit::Failed)?;
+    let clock = Clock::start();
+    let runtime = worker::runtime().ends(Exit::Failed)?;
+    let (mailboxes, tasks) = {
+        // Syncs of a restore that clears something up run on this runtime's pool.
+        let _guard = runtime.enter();
+        make_shards(&live, clock, logger).ends(Exit::Failed)?
+    };
+    let broker = Arc::new(Broker {
+        logger: logger.clone(),
+        clock,
+        mailboxes,
+        verifier: Verifier::new(),
+        places: Arc::new(Places::default()),
+        live: RwLock::new(Arc::new(live)),
+    });
+    runtime.block_on(serve(args, &broker, sockets, tasks)).ends(Exit::Failed)
+}
+
+/// As many files as the system allows: each connection is one.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // The old limit stays when the system will not; accepting says so when it matters.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Makes the shards with what the store has kept of them.
+fn make_shards(
+    live: &Live,
+    clock: Clock,
+    logger: &Logger,
+) -> anyhow::Result<(Vec<Arc<Mailbox>>, Vec<ShardTask>)> {
+    let config = &live.config;
+    let max = usize::from(mqttd_core::SHARDS_MAX);
+    let wanted = config.general.shards.map_or_else(cores, usize::from).clamp(1, max) as u8;
+    let store = match config.persistence.enabled {
+        true => Some(StoreFolder::look(&config.persistence.location)?),
+        false => None,
+    };
+    let shards = store.as_ref().and_then(|store| store.shards).unwrap_or(wanted);
+    if shards != wanted {
+        logger.line(
+            LogType::Information,
+            format_args!("The store was made for {shards} shards; the broker runs with as many."),
+        );
+    }
+    let workers = config.general.threads.map_or_else(cores, usize::from).clamp(1, usize::from(shards));
+    let mailboxes: Vec<_> = (0..usize::from(shards))
+        .map(|shard| Arc::new(Mailbox::of_worker(shard % workers)))
+        .collect();
+    let level = match strongest_durability(config) {
+        DurabilityLevel::Sync => Level::Sync,
+        DurabilityLevel::Process | DurabilityLevel::None => Level::Process,
+    };
+    if let Some(store) = &store {
+        store.settle(shards)?;
+    }
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed)?;
+    let mut found = Restored::default();
+    let mut tasks = Vec::new();
+    for id in (0..shards).map(ShardId) {
+        let settings = Arc::clone(&live.settings);
+        let shard = Shard::new(id, shards, Arc::clone(&settings), u64::from_le_bytes(seed));
+        let mailbox = Arc::clone(&mailboxes[usize::from(id.0)]);
+        let opened = match &store {
+            Some(store) => {
+                Some(Durability::open(&store.path, id, level, mailbox, logger.clone())?)
+            }
+            None => None,
+        };
+        let (durability, restore) = opened.unzip();
+        let mailboxes = mailboxes.clone();
+        let mut task =
+            ShardTask::new(shard, id, mailboxes, durability, settings, (clock, logger.clone()));
+        if let Some(restore) = restore {
+            let (shard, body) = task.parts();
+            let restored = restore.finish(shard, clock.now(), body);
+            found.sessions += restored.sessions;
+            found.subscriptions += restored.subscriptions;
+            found.messages += restored.messages;
+            found.queued += restored.queued;
+            found.retained += restored.retained;
+        }
+        tasks.push(task);
+    }
+    if store.is_some() {
+        logger.line(
+            LogType::Information,
+            format_args!(
+                "Restored {} clients, {} subscriptions, {} base messages, {} client messages, {} \
+                 retained messages.",
+                found.sessions, found.subscriptions, found.messages, found.queued, found.retained
+            ),
+        );
+    }
+    Ok((mailboxes, tasks))
+}
+
+/// The main worker: its shards, the listeners, `$SYS` and the signals.
+async fn serve(
+    args: &Args,
+    broker: &Arc<Broker>,
+    sockets: Vec<Socket>,
+    tasks: Vec<ShardTask>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("listening for signals")?;
+    let mut others: Vec<Vec<ShardTask>> = Vec::new();
+    for (task, mailbox) in tasks.into_iter().zip(&broker.mailboxes) {
+        if mailbox.worker == 0 {
+            worker::spawn_shard(task);
+        } else {
+            others.resize_with(others.len().max(mailbox.worker), Vec::new);
+            others[mailbox.worker - 1].push(task);
+        }
+    }
+    let threads = others
+        .into_iter()
+        .enumerate()
+        .map(|(index, tasks)| worker::spawn(index + 1, tasks))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let to_shard = Arc::clone(&broker.mailboxes[0]);
+    broker.logger.publish_with(move |topic, text| {
+        let (topic, payload) = (topic.to_owned(), text.as_bytes().to_vec());
+        to_shard.send(Item::Publish { topic, payload, retain: false });
+    });
+    let mut accepting = Vec::new();
+    let places: Vec<_> =
+        broker.live().config.listeners.iter().map(|_| Arc::new(Places::default())).collect();
+    for socket in sockets {
+        let places = Arc::clone(&places[usize::from(socket.listener.0)]);
+        accepting.push(tokio::spawn(listen::accept(Arc::clone(broker), 0, socket, places)));
+    }
+    let sys = tokio::spawn(publish_sys(Arc::clone(broker)));
+    broker.logger.line(
+        LogType::Information,
+        format_args!("mqttd version {} running", env!("CARGO_PKG_VERSION")),
+    );
+    if args.in_background {
+        daemon::tell_ready();
+    }
+    loop {
+        match signals.next().await {
+            Request::Stop => break,
+            Request::Reload => reload::reload(broker, args),
+            Request::ReopenLog => {
+                if let Err(error) = broker.logger.reopen() {
+                    broker.logger.line(LogType::Error, format_args!("Error: {error}"));
+                }
+            }
+            Request::Save => broker.mailboxes.iter().for_each(|m| m.send(Item::SyncNow)),
+            Request::PrintTree => broker.logger.line(
+                LogType::Information,
+                format_args!("SIGUSR2: the subscription tree is not printed."),
+            ),
+        }
+    }
+    accepting.iter().for_each(|task| task.abort());
+    sys.abort();
+    stop(broker).await;
+    for thread in threads {
+        // A worker that panicked has said so already.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+/// Closes every connection, then every log.
+async fn stop(broker: &Broker) {
+    let ask = |make: fn(oneshot::Sender<()>) -> Item| {
+        let answers: Vec<_> = broker
+            .mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (done, answer) = oneshot::channel();
+                mailbox.send(make(done));
+                answer
+            })
+            .collect();
+        async {
+            for answer in answers {
+                let _ = answer.await;
+            }
+        }
+    };
+    for step in [Item::Shutdown as fn(_) -> _, Item::Stop] {
+        if tokio::time::timeout(STOP_TIMEOUT, ask(step)).await.is_err() {
+            broker.logger.line(
+                LogType::Warning,
+                format_args!("Warning: the stop took longer than {} s.", STOP_TIMEOUT.as_secs()),
+            );
+        }
+    }
+}
+
+/// Publishes `$SYS` every `sys_interval`.
+async fn publish_sys(broker: Arc<Broker>) {
+    let mut tree = SysTree::default();
+    loop {
+        let interval = broker.live().config.general.sys_interval;
+        let Some(interval) = interval else {
+            // A reload may switch it on.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            continue;
+        };
+        let report = report(&broker).await;
+        let more = store_topics(&report);
+        let body = BodyCounters {
+            bytes_received: report.bytes_received,
+            bytes_sent: report.bytes_sent,
+            sockets_accepted: broker.places.total(),
+            connects_received: report.connects_received,
+            packets_waiting: None,
+            bytes_waiting: report.bytes_waiting,
+            retained_bytes: None,
+            heap: None,
+        };
+        let snapshot = Snapshot { stats: &report.stats, body: &body, more: &more };
+        for (topic, payload) in tree.update(snapshot, broker.clock.uptime()) {
+            let payload = payload.into_bytes();
+            broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// The sum of all shards' counters.
+async fn report(broker: &Broker) -> ShardReport {
+    let mut sum = ShardReport::default();
+    for mailbox in &broker.mailboxes {
+        let (done, answer) = oneshot::channel();
+        mailbox.send(Item::Stats(done));
+        if let Ok(report) = answer.await {
+            sum.add(&report);
+        }
+    }
+    sum
+}
+
+/// What the store says of itself, below `$SYS/broker/`.
+fn store_topics(report: &ShardReport) -> Vec<(String, String)> {
+    let Some(store) = &report.store else { return Vec::new() };
+    [
+        ("store/records", store.live_records),
+        ("store/log/bytes", store.log_bytes),
+        ("store/log/segments", store.segments),
+        ("store/bytes/caller", store.caller_bytes),
+        ("store/bytes/written", store.written_bytes),
+        ("store/commits", store.commits),
+        ("store/commits/refused", store.refused),
+        ("store/syncs", store.syncs),
+    ]
+    .map(|(topic, value)| (topic.to_owned(), value.to_string()))
+    .into()
+}
+
+/// The PID file, removed at the end.
+struct PidFile<'p>(Option<&'p Path>);
+
+impl<'p> PidFile<'p> {
+    fn write(path: Option<&'p Path>) -> anyhow::Result<Self> {
+        if let Some(path) = path {
+            std::fs::write(path, format!("{}\n", std::process::id()))
+                .with_context(|| format!("writing pid_file {}", path.display()))?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

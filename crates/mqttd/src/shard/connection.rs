@@ -1,0 +1,190 @@
+//! One connection of a shard: its stream, what has been read and not understood yet, what waits to be
+//! written. An idle one owns no buffers.
+
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use mqtt_net::{PeerAddress, Stream};
+use mqtt_proto::Version;
+use mqttd_core::time::Instant;
+use mqttd_core::wire::WireBuffer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::ready::ConnectionWaker;
+use crate::permit::Permit;
+
+/// Slices of one vectored write: as many as fit on the stack without growing it much; more than
+/// this many payloads in one turn take another write.
+const WRITE_SLICES: usize = 64;
+
+/// See the file's head.
+pub(crate) struct Connection {
+    stream: Stream,
+    pub(crate) wire: WireBuffer,
+    /// The beginning of a packet whose rest has not arrived.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) version: Version,
+    pub(crate) state: State,
+    /// On the turn's list of connections to write to.
+    pub(crate) is_touched: bool,
+    /// The socket would take no more; its waker tells when it does again.
+    pub(crate) is_blocked: bool,
+    /// A write has left something behind; the shard is told once it is gone.
+    pub(crate) is_behind: bool,
+    place: Arc<ConnectionWaker>,
+    /// `place` as the runtime wants it; kept so that polling makes none.
+    waker: Waker,
+    pub(crate) about: Box<About>,
+}
+
+/// What only log lines want to know.
+pub(crate) struct About {
+    pub(crate) peer: PeerAddress,
+    pub(crate) since: Instant,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) packets_received: u64,
+    /// What the socket said when it broke.
+    pub(crate) error: Option<io::Error>,
+    _permit: Permit,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Packets go both ways.
+    Open,
+    /// The shard has closed it: what waits is written, then the sending side is shut.
+    Draining,
+    /// Waits for the Client to close its side, so that the last bytes are not lost to a reset.
+    Lingering,
+}
+
+/// What a read brought.
+pub(crate) enum ReadOutcome {
+    /// This many bytes.
+    Bytes(usize),
+    /// Nothing now; the waker will tell.
+    Pending,
+    /// The Client has closed its side, or the connection is broken.
+    Ended,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: Stream,
+        version: Version,
+        place: Arc<ConnectionWaker>,
+        about: (PeerAddress, Instant, Permit),
+    ) -> Self {
+        let (peer, since, permit) = about;
+        Self {
+            stream,
+            wire: WireBuffer::default(),
+            unread: Vec::new(),
+            version,
+            state: State::Open,
+            is_touched: false,
+            is_blocked: false,
+            is_behind: false,
+            waker: Waker::from(Arc::clone(&place)),
+            place,
+            about: Box::new(About {
+                peer,
+                since,
+                bytes_received: 0,
+                bytes_sent: 0,
+                packets_received: 1,
+                error: None,
+                _permit: permit,
+            }),
+        }
+    }
+
+    /// The connection is being looked at.
+    pub(crate) fn unlist(&self) {
+        self.place.unlist();
+    }
+
+    /// Puts the connection on the list for the next turn.
+    pub(crate) fn list(&self) {
+        std::task::Wake::wake_by_ref(&self.place);
+    }
+
+    /// Reads what is there into `buffer` (not empty).
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(&self.waker), &mut buffer) {
+            Poll::Pending => ReadOutcome::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                let count = buffer.filled().len();
+                self.about.bytes_received += count as u64;
+                ReadOutcome::Bytes(count)
+            }
+            Poll::Ready(result) => {
+                self.about.error = result.err();
+                ReadOutcome::Ended
+            }
+        }
+    }
+
+    /// Writes what the socket takes. `Ok(true)`: nothing is left.
+    pub(crate) fn write(&mut self) -> io::Result<bool> {
+        let cx = &mut Context::from_waker(&self.waker);
+        while !self.wire.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(self.wire.chunks()) {
+                *slice = IoSlice::new(chunk);
+                count += 1;
+            }
+            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    self.about.bytes_sent += written as u64;
+                    self.wire.consume(written);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.is_blocked = true;
+                    self.is_behind = true;
+                    return Ok(false);
+                }
+            }
+        }
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(result) => result.map(|()| true),
+            Poll::Pending => {
+                self.is_blocked = true;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Shuts the sending side. `Ok(true)`: done.
+    pub(crate) fn shut(&mut self) -> io::Result<bool> {
+        match Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(&self.waker)) {
+            Poll::Ready(result) => result.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Gives the memory of empty buffers back to the pool.
+    pub(crate) fn give_memory(&mut self, pool: &mut Vec<Vec<u8>>) {
+        if let Some(memory) = self.wire.take_memory() {
+            if pool.len() < POOL_BUFFERS && memory.capacity() <= POOL_BUFFER_BYTES {
+                pool.push(memory);
+            }
+        }
+        if self.unread.is_empty() && self.unread.capacity() > 0 {
+            drop(mem::take(&mut self.unread));
+        }
+    }
+}
+
+/// Output buffers a shard keeps for the next turn, and the largest kept: 16 MiB together.
+const POOL_BUFFERS: usize = 64;
+const POOL_BUFFER_BYTES: usize = 256 * 1024;

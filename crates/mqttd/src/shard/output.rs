@@ -1,0 +1,169 @@
+//! Carries out what the shard wants: `Output` for real connections, mailboxes and the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_proto::Packet;
+use mqttd_core::envelope::Envelope;
+use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
+use mqttd_core::notice::Notice;
+use mqttd_core::output::Output;
+use mqttd_core::time::Instant;
+use mqttd_core::wire::WireBuffer;
+use slab::Slab;
+
+use super::connection::{Connection, State};
+use crate::durability::{Durability, Outcome};
+use mqttd_conf::LogType;
+
+use crate::logging::Logger;
+use crate::mailbox::{Item, Mailbox};
+use crate::wording;
+
+/// Everything of a shard's body that the shard writes into.
+pub(crate) struct Body {
+    pub(crate) id: ShardId,
+    pub(crate) connections: Slab<Connection>,
+    /// Connections to be written to at the end of the turn.
+    pub(crate) touched: Vec<u32>,
+    /// Connections the shard has closed in this turn.
+    pub(crate) closed: Vec<u32>,
+    /// For each other shard, what it is to be sent.
+    pub(crate) outbox: Vec<Vec<Envelope>>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) durability: Option<Durability>,
+    /// Records handed to the log.
+    pub(crate) appended: Lsn,
+    /// What commits in the middle of the turn led to; the shard is told at its end.
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) pool: Vec<Vec<u8>>,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) now: Instant,
+    pub(crate) logger: Logger,
+}
+
+impl Body {
+    /// Has the connection written to at the end of the turn.
+    pub(crate) fn touch(&mut self, key: u32) -> &mut Connection {
+        let connection = &mut self.connections[key as usize];
+        if !connection.is_touched {
+            connection.is_touched = true;
+            self.touched.push(key);
+        }
+        connection
+    }
+
+    /// Hands what other shards are to be sent to their mailboxes.
+    pub(crate) fn send_outbox(&mut self) {
+        for (shard, envelopes) in self.outbox.iter_mut().enumerate() {
+            if !envelopes.is_empty() {
+                let batch = std::mem::take(envelopes);
+                self.mailboxes[shard].send(Item::Envelopes(self.id, batch));
+            }
+        }
+    }
+
+    /// Writes the records of the turn so far.
+    pub(crate) fn commit(&mut self) {
+        if let Some(durability) = &mut self.durability {
+            match durability.commit(self.appended) {
+                Outcome::Nothing => {}
+                outcome => self.outcomes.push(outcome),
+            }
+        }
+    }
+
+    /// A packet has arrived, for the debug log.
+    pub(crate) fn received(&self, client_id: &str, packet: &Packet<'_>) {
+        wording::received(client_id, packet, |text| self.logger.line(LogType::Debug, text));
+    }
+
+    /// What is to be said of a connection that has ended.
+    fn traffic(&self, connection: &Connection) -> wording::Traffic {
+        let about = &connection.about;
+        wording::Traffic {
+            duration: Duration::from_millis(self.now.0.saturating_sub(about.since.0)),
+            packets_received: about.packets_received,
+            bytes_received: about.bytes_received,
+            packets_sent: 0,
+            bytes_sent: about.bytes_sent,
+        }
+    }
+}
+
+impl Output for Body {
+    #[inline]
+    fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
+        let memory = self.connections[to.0 as usize]
+            .wire
+            .needs_memory()
+            .then(|| self.pool.pop())
+            .flatten();
+        let connection = self.touch(to.0);
+        if let Some(memory) = memory {
+            connection.wire.lend_memory(memory);
+        }
+        &mut connection.wire
+    }
+
+    fn flush(&mut self, to: ConnectionKey) -> usize {
+        self.commit();
+        let connection = &mut self.connections[to.0 as usize];
+        // A broken socket is seen at the end of the turn.
+        let _ = connection.write();
+        connection.wire.len()
+    }
+
+    fn close(&mut self, connection: ConnectionKey) {
+        let closed = self.touch(connection.0);
+        if closed.state == State::Open {
+            closed.state = State::Draining;
+            self.closed.push(connection.0);
+        }
+    }
+
+    fn to_shard(&mut self, to: ShardId, envelope: Envelope) {
+        self.outbox[usize::from(to.0)].push(envelope);
+    }
+
+    fn put(&mut self, id: RecordId, body: &[u8]) {
+        self.appended.0 += 1;
+        if let Some(durability) = &mut self.durability {
+            durability.put(id, body);
+        }
+    }
+
+    fn kill(&mut self, id: RecordId) {
+        self.appended.0 += 1;
+        if let Some(durability) = &mut self.durability {
+            durability.kill(id);
+        }
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        let log_type = wording::log_type(&notice);
+        let wanted = self.logger.is_on(log_type)
+            && (self.logger.connection_messages() || !wording::is_connection_message(&notice));
+        if !wanted {
+            return;
+        }
+        let (Notice::Connected { connection, .. }
+        | Notice::Disconnected { connection, .. }
+        | Notice::Refused { connection, .. }) = &notice
+        else {
+            let peer = wording::Peer::default();
+            self.logger.line(log_type, format_args!("{}", wording::words(&notice, &peer)));
+            return;
+        };
+        let found = self.connections.get(connection.0 as usize);
+        let address = found.map(|found| found.about.peer.to_string()).unwrap_or_default();
+        let ended = matches!(notice, Notice::Disconnected { .. });
+        let peer = wording::Peer {
+            address: &address,
+            socket_error: found.and_then(|found| found.about.error.as_ref()),
+            traffic: found.filter(|_| ended).map(|found| self.traffic(found)),
+        };
+        self.logger.line(log_type, format_args!("{}", wording::words(&notice, &peer)));
+    }
+}
