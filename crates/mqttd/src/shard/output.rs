@@ -86,7 +86,7 @@ impl Body {
             duration: Duration::from_millis(self.now.0.saturating_sub(about.since.0)),
             packets_received: about.packets_received,
             bytes_received: about.bytes_received,
-            packets_sent: 0,
+            packets_sent: None,
             bytes_sent: about.bytes_sent,
         }
     }
