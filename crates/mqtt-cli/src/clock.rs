@@ -1,10 +1,11 @@
 //! The time a message arrived, and its shapes.
 
-use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, Local};
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 
 /// A point in time with nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +46,19 @@ impl Moment {
     /// Appends the local time as strftime would write it. What strftime does not know appears as
     /// it stands.
     pub fn strftime(&self, format: &str, out: &mut Vec<u8>) {
-        let Some(time) = DateTime::from_timestamp(self.seconds, self.nanoseconds) else { return };
-        let is_known = StrftimeItems::new(format).all(|item| !matches!(item, Item::Error));
-        if !is_known {
-            out.extend_from_slice(format.as_bytes());
-            return;
-        }
-        let mut text = String::new();
-        // A known conversion of a valid time cannot fail.
-        if write!(text, "{}", time.with_timezone(&Local).format(format)).is_ok() {
-            out.extend_from_slice(text.as_bytes());
+        let Ok(time) = Timestamp::new(self.seconds, self.nanoseconds as i32) else { return };
+        let time = time.to_zoned(local().clone());
+        match strtime::format(format, &time) {
+            Ok(text) => out.extend_from_slice(text.as_bytes()),
+            Err(_) => out.extend_from_slice(format.as_bytes()),
         }
     }
+}
+
+/// The system's time zone; looked up once.
+fn local() -> &'static TimeZone {
+    static LOCAL: OnceLock<TimeZone> = OnceLock::new();
+    LOCAL.get_or_init(TimeZone::system)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Format {
                 '@' => match chars.next().ok_or("Incomplete format specifier.")? {
                     '@' => Piece::Literal(vec![b'@']),
                     'N' => Piece::Nanoseconds,
-                    other => Piece::Time(format!("%{other}")),
+                    other => time(other),
                 },
                 '\\' => Piece::Literal(vec![escape(
                     chars.next().ok_or("Incomplete escape specifier.")?,
@@ -107,6 +107,21 @@ impl Format {
         }
         result
     }
+}
+
+/// strftime's conversions in the C locale; what it does not know stands as it is.
+fn time(letter: char) -> Piece {
+    let conversion = match letter {
+        'c' => "%a %b %e %H:%M:%S %Y",
+        'x' => "%m/%d/%y",
+        'X' => "%H:%M:%S",
+        'r' => "%I:%M:%S %p",
+        known if "aAbBCdDeFgGhHIjklmMnpPRsStTuUVwWyYzZ".contains(known) => {
+            return Piece::Time(format!("%{known}"));
+        }
+        other => return Piece::Literal(format!("%{other}").into_bytes()),
+    };
+    Piece::Time(conversion.to_owned())
 }
 
 fn escape(char: char) -> Result<u8, String> {
@@ -171,7 +186,10 @@ impl Field {
         let number = |id| properties.u32(id);
         match self.what {
             't' => self.text(out, message.topic().as_bytes()),
-            'p' => self.padded(out, message.payload()),
+            'p' => {
+                let payload = self.cut(message.payload());
+                self.padded(out, payload);
+            }
             'x' => self.hex(out, message.payload(), b"0123456789abcdef"),
             'X' => self.hex(out, message.payload(), b"0123456789ABCDEF"),
             'l' => self.number(out, Some(message.payload().len() as u64)),
@@ -194,7 +212,11 @@ impl Field {
                 self.number(out, alias.map(u64::from));
             }
             'C' => self.text(out, property(message, PropertyId::ContentType)),
-            'R' => self.text(out, property(message, PropertyId::ResponseTopic)),
+            // An absent one is not padded, unlike the others.
+            'R' => match properties.text(PropertyId::ResponseTopic) {
+                Some(topic) => self.text(out, topic.as_bytes()),
+                None => {}
+            },
             'D' => {
                 let data = properties.binary(PropertyId::CorrelationData);
                 out.extend_from_slice(data.unwrap_or_default());
@@ -250,11 +272,12 @@ impl Field {
     }
 
     fn number(&self, out: &mut Vec<u8>, number: Option<u64>) {
+        let width = self.width;
         let Some(number) = number else {
-            self.padded(out, b"");
+            let filler = if self.zero && !self.left { b'0' } else { b' ' };
+            out.resize(out.len() + width, filler);
             return;
         };
-        let width = self.width;
         let _ = match (self.left, self.zero) {
             (true, _) => write!(out, "{number:<width$}"),
             (false, true) => write!(out, "{number:0width$}"),
@@ -272,8 +295,21 @@ impl Field {
         };
     }
 
-    /// Each byte as two digits; the width is that of the whole.
+    /// Mosquitto takes the width as a maximum for payloads, too.
+    fn cut<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        match self.width {
+            0 => payload,
+            width => &payload[..payload.len().min(width)],
+        }
+    }
+
+    /// Each byte as two digits. With a width Mosquitto prints half of the bytes it has cut the
+    /// payload to, and so do we.
     fn hex(&self, out: &mut Vec<u8>, payload: &[u8], digits: &[u8; 16]) {
+        let payload = match self.width {
+            0 => payload,
+            _ => &payload[..self.cut(payload).len() / 2],
+        };
         let mut text = Vec::with_capacity(payload.len() * 2);
         for (index, byte) in payload.iter().enumerate() {
             if let (Some(separator), true) = (self.separator, index > 0) {

@@ -442,3 +442,309 @@ impl ClientConnection {
         self.aliases.get(index).and_then(Option::as_deref).unwrap_or("")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PropertiesBuf;
+    use crate::packet::{PacketType, Subscribe, SubscribeFilters, Unsubscribe, UnsubscribeFilters};
+    use crate::packet_id::PacketIdentifier;
+    use crate::property::Value;
+
+    const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+    fn id(number: u16) -> PacketIdentifier {
+        PacketIdentifier::new(number).unwrap()
+    }
+
+    fn opening(version: Version) -> Opening {
+        Opening {
+            version,
+            keep_alive_seconds: 10,
+            has_authentication_method: false,
+            receive_maximum: 2,
+            topic_alias_maximum: 2,
+        }
+    }
+
+    fn connack(properties: Properties<'_>) -> Packet<'_> {
+        Packet::Connack(Connack { session_present: false, code: 0, properties })
+    }
+
+    fn connected(opening: Opening) -> ClientConnection {
+        let mut connection = ClientConnection::new(opening, 0);
+        connection.on_received(connack(Properties::EMPTY), 0).unwrap();
+        connection
+    }
+
+    fn closing(opening: Opening) -> ClientConnection {
+        let mut connection = connected(opening);
+        connection.on_sent(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)), 0);
+        assert_eq!(connection.phase(), Phase::Closing);
+        connection
+    }
+
+    fn publish(qos: QoS, topic: &'static str) -> Publish<'static> {
+        Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic,
+            packet_id: (qos > QoS::AtMostOnce).then(|| id(1)),
+            properties: Properties::EMPTY,
+            payload: b"x",
+        }
+    }
+
+    /// One packet of each type.
+    fn every_packet() -> Vec<Packet<'static>> {
+        let ack = Ack::success(id(1));
+        let properties = Properties::EMPTY;
+        let connect = Connect {
+            version: Version::V5,
+            is_bridge: false,
+            clean_start: true,
+            keep_alive_seconds: 0,
+            client_id: "",
+            will: None,
+            username: None,
+            password: None,
+            properties,
+        };
+        let filters = SubscribeFilters::from_pushed(b"\0\x01a\0");
+        let unfilters = UnsubscribeFilters::from_pushed(b"\0\x01a");
+        vec![
+            Packet::Connect(connect),
+            connack(properties),
+            Packet::Publish(publish(QoS::AtLeastOnce, "t")),
+            Packet::Puback(ack),
+            Packet::Pubrec(ack),
+            Packet::Pubrel(ack),
+            Packet::Pubcomp(ack),
+            Packet::Subscribe(Subscribe { packet_id: id(1), properties, filters }),
+            Packet::Suback(Suback { packet_id: id(1), properties, reason_codes: &[0] }),
+            Packet::Unsubscribe(Unsubscribe { packet_id: id(1), properties, filters: unfilters }),
+            Packet::Unsuback(Unsuback { packet_id: id(1), properties, reason_codes: &[0] }),
+            Packet::Pingreq,
+            Packet::Pingresp,
+            Packet::Disconnect(Disconnect::new(ReasonCode::Success)),
+            Packet::Auth(Auth { reason: ReasonCode::ContinueAuthentication, properties }),
+        ]
+    }
+
+    /// What the standard says about a packet from the Server, as a table of its own.
+    fn expected(
+        phase: Phase,
+        version: Version,
+        authenticates: bool,
+        packet_type: PacketType,
+    ) -> Result<(), Offence> {
+        use PacketType::*;
+        if phase == Phase::Closing {
+            return Ok(());
+        }
+        match packet_type {
+            Connect | Subscribe | Unsubscribe | Pingreq => Err(Offence::PacketFromWrongRole),
+            Auth if authenticates => Ok(()),
+            Auth => Err(Offence::UnexpectedAuth),
+            Connack if phase == Phase::Opening => Ok(()),
+            _ if phase == Phase::Opening => Err(Offence::PacketBeforeConnack),
+            Connack => Err(Offence::PacketFromWrongRole),
+            Disconnect if version != Version::V5 => Err(Offence::PacketFromWrongRole),
+            _ => Ok(()),
+        }
+    }
+
+    #[test]
+    fn every_packet_in_every_phase_and_version() {
+        for version in VERSIONS {
+            for authenticates in [false, true] {
+                let opening =
+                    Opening { has_authentication_method: authenticates, ..opening(version) };
+                for packet in every_packet() {
+                    let machines = [
+                        (Phase::Opening, ClientConnection::new(opening, 0)),
+                        (Phase::Connected, connected(opening)),
+                        (Phase::Closing, closing(opening)),
+                    ];
+                    for (phase, mut machine) in machines {
+                        let packet_type = packet.packet_type();
+                        let expected = expected(phase, version, authenticates, packet_type);
+                        let got = machine.on_received(packet, 0);
+                        assert_eq!(
+                            got.as_ref().map(|_| ()).map_err(|offence| *offence),
+                            expected,
+                            "{packet_type:?} in {phase:?}, {version}, {authenticates}"
+                        );
+                        let is_ignored = matches!(got, Ok(Received::Ignored));
+                        assert_eq!(is_ignored, phase == Phase::Closing);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_packet_a_client_may_send_in_every_phase() {
+        use PacketType::*;
+        for authenticates in [false, true] {
+            let opening =
+                Opening { has_authentication_method: authenticates, ..opening(Version::V5) };
+            for packet in every_packet() {
+                let packet_type = packet.packet_type();
+                let early = ClientConnection::new(opening, 0).may_send(&packet, 1);
+                let late = closing(opening).may_send(&packet, 1);
+                let now = connected(opening).may_send(&packet, 1);
+                assert_eq!(early.is_ok(), packet_type == Auth && authenticates, "{packet_type:?}");
+                assert!(late.is_err(), "{packet_type:?}");
+                let is_ours =
+                    !matches!(packet_type, Connect | Connack | Suback | Unsuback | Pingresp)
+                        && (packet_type != Auth || authenticates);
+                assert_eq!(now.is_ok(), is_ours, "{packet_type:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_and_a_disconnect_end_the_connection() {
+        let mut connection = ClientConnection::new(opening(Version::V311), 0);
+        let refusal = Connack { session_present: false, code: 5, properties: Properties::EMPTY };
+        connection.on_received(Packet::Connack(refusal), 0).unwrap();
+        assert_eq!(connection.phase(), Phase::Closing);
+
+        let mut connection = connected(opening(Version::V5));
+        let goodbye = Disconnect::new(ReasonCode::ServerShuttingDown);
+        connection.on_received(Packet::Disconnect(goodbye), 0).unwrap();
+        assert_eq!(connection.phase(), Phase::Closing);
+    }
+
+    #[test]
+    fn the_server_keeps_to_our_receive_maximum() {
+        let mut connection = connected(opening(Version::V5));
+        for _ in 0..2 {
+            let one = publish(QoS::AtLeastOnce, "t");
+            connection.on_received(Packet::Publish(one), 0).unwrap();
+        }
+        let third = Packet::Publish(publish(QoS::ExactlyOnce, "t"));
+        assert!(connection.on_received(Packet::Publish(publish(QoS::AtMostOnce, "t")), 0).is_ok());
+        assert_eq!(connection.on_received(third, 0), Err(Offence::ReceiveMaximumExceeded));
+        // PUBREC of success frees nothing, PUBACK does.
+        connection.on_sent(&Packet::Pubrec(Ack::success(id(1))), 0);
+        assert!(connection.on_received(third, 0).is_err());
+        connection.on_sent(&Packet::Puback(Ack::success(id(1))), 0);
+        assert!(connection.on_received(third, 0).is_ok());
+        let refused = Ack::new(id(1), ReasonCode::QuotaExceeded);
+        connection.on_sent(&Packet::Pubrec(refused), 0);
+        assert!(connection.on_received(third, 0).is_ok());
+        connection.on_sent(&Packet::Pubcomp(Ack::success(id(1))), 0);
+        assert!(connection.on_received(third, 0).is_ok());
+
+        // 3.x knows no Receive Maximum.
+        let mut connection = connected(opening(Version::V311));
+        for _ in 0..10 {
+            assert!(connection.on_received(third, 0).is_ok());
+        }
+    }
+
+    #[test]
+    fn we_keep_to_what_the_server_takes() {
+        let mut properties = PropertiesBuf::new();
+        for (id, value) in [
+            (PropertyId::ReceiveMaximum, Value::U16(1)),
+            (PropertyId::MaximumQoS, Value::Byte(1)),
+            (PropertyId::RetainAvailable, Value::Byte(0)),
+            (PropertyId::MaximumPacketSize, Value::U32(100)),
+            (PropertyId::TopicAliasMaximum, Value::U16(3)),
+            (PropertyId::ServerKeepAlive, Value::U16(2)),
+            (PropertyId::SharedSubscriptionAvailable, Value::Byte(0)),
+        ] {
+            properties.push(id, value).unwrap();
+        }
+        let mut connection = ClientConnection::new(opening(Version::V5), 0);
+        connection.on_received(connack(properties.as_properties()), 0).unwrap();
+        assert!(!connection.server().shared_subscription_available);
+        assert!(connection.server().wildcard_subscription_available);
+        assert_eq!(connection.due(0), Due::At(2_000));
+
+        let may = |connection: &ClientConnection, publish: Publish<'_>, len| {
+            connection.may_send(&Packet::Publish(publish), len)
+        };
+        let zero = publish(QoS::AtMostOnce, "t");
+        assert_eq!(may(&connection, zero, 100), Ok(()));
+        let too_large = SendRefused::PacketTooLarge { len: 101, limit: 100 };
+        assert_eq!(may(&connection, zero, 101), Err(too_large));
+        let two = publish(QoS::ExactlyOnce, "t");
+        assert_eq!(may(&connection, two, 1), Err(SendRefused::QoS(QoS::ExactlyOnce)));
+        let retained = Publish { retain: true, ..zero };
+        assert_eq!(may(&connection, retained, 1), Err(SendRefused::Retain));
+        for (alias, allowed) in [(3, true), (4, false)] {
+            let mut properties = PropertiesBuf::new();
+            properties.push(PropertyId::TopicAlias, Value::U16(alias)).unwrap();
+            let aliased = Publish { properties: properties.as_properties(), ..zero };
+            assert_eq!(may(&connection, aliased, 1).is_ok(), allowed, "alias {alias}");
+        }
+        let one = publish(QoS::AtLeastOnce, "t");
+        assert_eq!(may(&connection, one, 1), Ok(()));
+        connection.on_sent(&Packet::Publish(one), 0);
+        assert_eq!(may(&connection, one, 1), Err(SendRefused::ReceiveMaximum));
+        assert_eq!(may(&connection, zero, 1), Ok(()));
+        connection.on_received(Packet::Puback(Ack::success(id(1))), 0).unwrap();
+        assert_eq!(may(&connection, one, 1), Ok(()));
+    }
+
+    fn aliased<'a>(topic: &'a str, properties: &'a mut PropertiesBuf, alias: u16) -> Publish<'a> {
+        *properties = PropertiesBuf::new();
+        properties.push(PropertyId::TopicAlias, Value::U16(alias)).unwrap();
+        let properties = properties.as_properties();
+        Publish { topic, properties, ..publish(QoS::AtMostOnce, "t") }
+    }
+
+    #[test]
+    fn topic_aliases_stand_for_what_was_said_last() {
+        let mut connection = connected(opening(Version::V5));
+        let mut buf = PropertiesBuf::new();
+        let mut receive = |topic, alias| {
+            let publish = aliased(topic, &mut buf, alias);
+            let received = connection.on_received(Packet::Publish(publish), 0);
+            received.map(|_| connection.topic_of(&publish).to_owned())
+        };
+        assert_eq!(receive("", 2), Err(Offence::TopicAliasUnknown));
+        assert_eq!(receive("a/b", 2).as_deref(), Ok("a/b"));
+        assert_eq!(receive("", 2).as_deref(), Ok("a/b"));
+        assert_eq!(receive("", 1), Err(Offence::TopicAliasUnknown));
+        assert_eq!(receive("c", 2).as_deref(), Ok("c"));
+        assert_eq!(receive("", 2).as_deref(), Ok("c"));
+        assert_eq!(receive("x", 3), Err(Offence::TopicAliasTooLarge));
+        assert_eq!(receive("x", 0), Err(Offence::TopicAliasZero));
+        let bare = Packet::Publish(publish(QoS::AtMostOnce, ""));
+        assert_eq!(connection.on_received(bare, 0), Err(Offence::TopicMissing));
+    }
+
+    #[test]
+    fn keep_alive_runs_only_while_connected_and_pauses_with_the_reader() {
+        let mut connection = ClientConnection::new(opening(Version::V311), 0);
+        assert_eq!(connection.due(1_000_000), Due::Never);
+        connection.on_received(connack(Properties::EMPTY), 0).unwrap();
+        assert_eq!(connection.due(10_000), Due::Pingreq);
+        connection.on_sent(&Packet::Pingreq, 10_000);
+        assert_eq!(connection.due(20_000), Due::ServerGone);
+        connection.on_reading_paused(19_000);
+        assert_eq!(connection.due(19_999), Due::At(20_000));
+        connection.on_sent(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)), 20_000);
+        assert_eq!(connection.due(99_000), Due::Never);
+    }
+
+    #[test]
+    fn the_opening_is_read_from_the_connect() {
+        let mut properties = PropertiesBuf::new();
+        properties.push(PropertyId::ReceiveMaximum, Value::U16(7)).unwrap();
+        properties.push(PropertyId::AuthenticationMethod, Value::Text("m")).unwrap();
+        let Packet::Connect(connect) = every_packet()[0] else { panic!() };
+        let connect =
+            Connect { keep_alive_seconds: 9, properties: properties.as_properties(), ..connect };
+        let opening = Opening::of(&connect);
+        assert_eq!((opening.receive_maximum, opening.topic_alias_maximum), (7, 0));
+        assert!(opening.has_authentication_method);
+        assert_eq!(opening.keep_alive_seconds, 9);
+    }
+}
