@@ -12,25 +12,28 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use mqtt_proto::packet::{Ack, PacketType};
+use mqtt_proto::packet::{Ack, PacketType, Suback, Unsuback};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PacketIdentifier, Properties, ReasonCode};
 
-use crate::deliver::Routed;
-use crate::envelope::{Envelope, Token};
+use crate::deliver::{Routed, address};
+use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey, ShardId};
 use crate::message::write_property;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
+use crate::session::Online;
 use crate::shard::Shard;
 
 /// What is to be sent once the wait is over.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// PUBACK, PUBREC or PUBCOMP.
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     Ack { packet_type: PacketType, packet_id: PacketIdentifier, reason: ReasonCode },
-    /// SUBACK or UNSUBACK, encoded.
-    Encoded(PacketType, Box<[u8]>),
+    /// SUBACK with its reason codes, and the filters that are new with it.
+    Suback { packet_id: PacketIdentifier, codes: Box<[u8]>, new: Vec<Box<str>> },
+    /// UNSUBACK with its reason codes.
+    Unsuback { packet_id: PacketIdentifier, codes: Box<[u8]> },
 }
 
 /// What an answer waits for.
@@ -55,7 +58,7 @@ struct Held {
 
 #[derive(Debug)]
 enum What {
-    Answer { session: SessionKey, epoch: u64, answer: Answer },
+    Answer { session: SessionAddress, epoch: u64, answer: Answer },
     Confirm { to: ShardId, token: Token },
 }
 
@@ -72,6 +75,11 @@ impl HeldAnswers {
     pub(crate) fn next_token(&self) -> Token {
         Token(self.first + self.queue.len() as u64)
     }
+
+    /// Whether the answer with this token still waits.
+    pub(crate) fn holds(&self, token: Token) -> bool {
+        token.0 >= self.first && token.0 < self.next_token().0
+    }
 }
 
 impl Shard {
@@ -85,35 +93,40 @@ impl Shard {
         out: &mut O,
     ) {
         let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
-        let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return };
         if ready && online.held == 0 {
             self.write_answer(key, &answer, out);
             return;
         }
         online.held += 1;
-        if let Answer::Ack { packet_type: PacketType::Puback, .. } = answer {
-            online.held_publishes += 1;
-        }
-        let what = What::Answer { session: key, epoch: online.epoch, answer };
+        let epoch = online.epoch;
+        let what = What::Answer { session: address(key, session), epoch, answer };
         self.held.queue.push_back(Held { wait, failed: false, what });
     }
 
     /// Tells another shard that what its token stands for is kept, now or when it is.
-    pub(crate) fn confirm<O: Output>(&mut self, to: ShardId, token: Token, need: Lsn, out: &mut O) {
-        if need <= self.journal.durable() {
-            out.to_shard(to, Envelope::Confirm(token));
+    pub(crate) fn confirm<O: Output>(
+        &mut self,
+        to: ShardId,
+        token: Token,
+        wait: Wait,
+        out: &mut O,
+    ) {
+        if wait.confirms == 0 && wait.need <= self.journal.durable() {
+            out.to_shard(to, Envelope::Confirm { token, kept: true });
             return;
         }
-        let wait = Wait { need, confirms: 0 };
         let what = What::Confirm { to, token };
         self.held.queue.push_back(Held { wait, failed: false, what });
     }
 
-    /// Another shard keeps what the token stands for.
-    pub(crate) fn confirmed<O: Output>(&mut self, token: Token, out: &mut O) {
+    /// Another shard keeps what the token stands for, or could not.
+    pub(crate) fn confirmed<O: Output>(&mut self, token: Token, kept: bool, out: &mut O) {
         let index = token.0.wrapping_sub(self.held.first) as usize;
         if let Some(held) = self.held.queue.get_mut(index) {
             held.wait.confirms = held.wait.confirms.saturating_sub(1);
+            held.failed |= !kept;
         }
         self.release(out);
     }
@@ -144,9 +157,9 @@ impl Shard {
             let Some(held) = self.held.queue.pop_front() else { return };
             self.held.first += 1;
             match held.what {
-                // A refused record is the publisher's to hear, wherever the message went: its own
-                // shard tells it, and without this answer it never would.
-                What::Confirm { to, token } => out.to_shard(to, Envelope::Confirm(token)),
+                What::Confirm { to, token } => {
+                    out.to_shard(to, Envelope::Confirm { token, kept: !held.failed });
+                }
                 What::Answer { session, epoch, answer } => {
                     self.release_answer(session, epoch, answer, held.failed, out);
                 }
@@ -156,47 +169,77 @@ impl Shard {
 
     fn release_answer<O: Output>(
         &mut self,
-        key: SessionKey,
+        to: SessionAddress,
         epoch: u64,
         mut answer: Answer,
         failed: bool,
         out: &mut O,
     ) {
+        let key = to.key;
         let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
-        let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
+        if session.uid != to.uid {
             return;
-        };
-        online.held -= 1;
-        let version = online.version;
-        if let Answer::Ack { packet_type, reason, packet_id } = &mut answer {
-            if *packet_type == PacketType::Puback {
-                online.held_publishes -= 1;
-            }
-            if failed && *packet_type != PacketType::Pubcomp {
-                *reason = ReasonCode::QuotaExceeded;
-                if *packet_type == PacketType::Pubrec {
-                    session.receiver.refuse(*packet_id);
-                }
-            }
         }
-        // 3.x has no word for it: the Client is left without the answer and will ask again.
-        if !failed || version.has_properties() {
+        let mut version = None;
+        if let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) {
+            online.held -= 1;
+            version = Some(online.version);
+        }
+        let can_say = !failed || self.take_back(key, &mut answer, out);
+        // 3.x has no word for a refusal: the Client is left without the answer and will ask again.
+        if version.is_some_and(|version| can_say && (!failed || version.has_properties())) {
             self.write_answer(key, &answer, out);
         }
     }
 
+    /// The log has refused what the answer speaks of: it says so, and what it would have confirmed is
+    /// taken back as far as nobody has relied on it. False when the packet has no word for it.
+    fn take_back<O: Output>(&mut self, key: SessionKey, answer: &mut Answer, out: &mut O) -> bool {
+        match answer {
+            Answer::Ack { packet_type, packet_id, reason } => {
+                match packet_type {
+                    PacketType::Pubrec => self.refuse_received(key, *packet_id, out),
+                    PacketType::Puback => {}
+                    // To go on would let an identifier be used again that the log still knows.
+                    _ => return false,
+                }
+                *reason = ReasonCode::QuotaExceeded;
+            }
+            Answer::Suback { codes, new, .. } => {
+                let granted = codes.iter_mut().filter(|code| **code < 0x80);
+                granted.for_each(|code| *code = ReasonCode::QuotaExceeded.value());
+                // Unless a later packet of the Client, held too, may speak of the same filters.
+                let session = &self.sessions[key.0 as usize];
+                if session.online.as_ref().is_none_or(|online| online.held == 0) {
+                    for filter in core::mem::take(new) {
+                        self.unsubscribe(key, &filter, out);
+                    }
+                }
+            }
+            Answer::Unsuback { codes, .. } => codes.fill(ReasonCode::UnspecifiedError.value()),
+        }
+        true
+    }
+
     #[inline]
     fn write_answer<O: Output>(&mut self, key: SessionKey, answer: &Answer, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
-        let Some(online) = &session.online else { return };
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return };
         let wire = out.wire(online.connection).bytes_mut();
+        let (version, properties) = (online.version, Properties::EMPTY);
         let packet = match answer {
             Answer::Ack { packet_type, packet_id, reason } => {
-                let reason_string = reason.is_error() && online.wants_problem_information;
-                let properties = if reason_string { reason_string_of(*reason) } else { Vec::new() };
-                let properties = Properties::from_checked(&properties);
+                if *packet_type == PacketType::Puback {
+                    online.receiving = online.receiving.saturating_sub(1);
+                }
+                let reason_string = if reason.is_error() && version.has_properties() {
+                    reason_string_of(*reason, online)
+                } else {
+                    Vec::new()
+                };
+                let properties = Properties::from_checked(&reason_string);
                 let ack = Ack { packet_id: *packet_id, reason: *reason, properties };
-                ack.encode(*packet_type, online.version, wire)
+                ack.encode(*packet_type, version, wire)
                     .expect("an acknowledgement with a short reason string fits");
                 SentPacket::Ack {
                     packet_type: *packet_type,
@@ -204,9 +247,17 @@ impl Shard {
                     reason: *reason,
                 }
             }
-            Answer::Encoded(packet_type, bytes) => {
-                wire.extend_from_slice(bytes);
-                SentPacket::Other(*packet_type)
+            Answer::Suback { packet_id, codes, .. } => {
+                Suback { packet_id: *packet_id, properties, reason_codes: codes }
+                    .encode(version, wire)
+                    .expect("a SUBACK has fewer bytes than its SUBSCRIBE");
+                SentPacket::Other(PacketType::Suback)
+            }
+            Answer::Unsuback { packet_id, codes } => {
+                Unsuback { packet_id: *packet_id, properties, reason_codes: codes }
+                    .encode(version, wire)
+                    .expect("an UNSUBACK has fewer bytes than its UNSUBSCRIBE");
+                SentPacket::Other(PacketType::Unsuback)
             }
         };
         self.stats.packets_sent += 1;
@@ -216,10 +267,14 @@ impl Shard {
     }
 }
 
-/// A Reason String property (3.4.2.2.2). Clients with a Maximum Packet Size below these few bytes
-/// could take no PUBLISH either.
-fn reason_string_of(reason: ReasonCode) -> Vec<u8> {
+/// A Reason String property (3.4.2.2.2), if the Client wants one and has room for it
+/// [MQTT-3.4.2-2].
+fn reason_string_of(reason: ReasonCode, online: &Online) -> Vec<u8> {
     let mut properties = Vec::new();
-    write_property(&mut properties, PropertyId::ReasonString, Value::Text(reason.text()));
+    let text = reason.text();
+    // Header 2, identifier 2, reason 1, property length 1, property 3.
+    if online.wants_problem_information && text.len() + 9 <= online.packet_bytes_max {
+        write_property(&mut properties, PropertyId::ReasonString, Value::Text(text));
+    }
     properties
 }

@@ -1,21 +1,17 @@
-//! CONNECT: admission, takeover, resumption; and the one path on which a connection ends.
+//! CONNECT: admission, takeover, and what the CONNACK says. What a resumed session is sent stands in
+//! `resume.rs`, how a connection ends in `ending.rs`.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-use mqtt_proto::packet::{Ack, Connack, Connect, Disconnect, PacketType};
+use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
-use mqtt_proto::qos::Resend;
 use mqtt_proto::{PropertiesBuf, QoS, ReasonCode};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
-use crate::deliver::{Frames, Layout, write_publish};
-use crate::drops::DropReason;
 use crate::event::Admission;
 use crate::expiry::Timer;
-use crate::ids::{ConnectionKey, SessionKey, SessionUid};
-use crate::message::Passing;
+use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::notice::{Ending, Notice, SentPacket};
 use crate::output::Output;
 use crate::record::{Record, SessionRecord};
@@ -165,12 +161,13 @@ impl Shard {
             aliases_out,
             inflight_bytes: 0,
             held: 0,
-            held_publishes: 0,
+            receiving: 0,
             is_dropping: false,
         };
         if keep_alive_millis > 0 {
             let timer = Timer::KeepAlive(key, online.epoch);
             self.timers.set(now.plus_millis(keep_alive_millis), timer);
+            self.prune_timers();
         }
         let send_window = match connect.properties.u16(PropertyId::ReceiveMaximum) {
             Some(max) => max.min(self.receive_maximum()),
@@ -265,8 +262,7 @@ impl Shard {
         let mut push = |id, value| {
             properties.push(id, value).expect("identifiers came in packets, so they fit");
         };
-        if self.settings.retain_available {
-        } else {
+        if !self.settings.retain_available {
             push(PropertyId::RetainAvailable, Value::Byte(0));
         }
         let expiry = self.sessions[key.0 as usize].expiry_seconds;
@@ -297,185 +293,6 @@ impl Shard {
         }
     }
 
-    /// On a new connection of an old session: everything unacknowledged again, in the original order
-    /// and with the original identifiers [MQTT-4.4.0-1].
-    fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
-        let uid = session.uid;
-        let mut expired = Vec::new();
-        session.sender.discard(|_, flight| match &flight.kept {
-            Some(kept) if kept.has_expired(now) => {
-                expired.extend(kept.stored);
-                true
-            }
-            _ => false,
-        });
-        for stored in expired {
-            self.stats.drop(DropReason::Expired);
-            self.journal.complete(stored, uid, out);
-        }
-        self.resend_with(key, now, out, true);
-    }
-
-    /// Resends what the window allows: all from the start, or what is still owed.
-    fn resend_with<O: Output>(
-        &mut self,
-        key: SessionKey,
-        now: Instant,
-        out: &mut O,
-        from_start: bool,
-    ) {
-        let session = &mut self.sessions[key.0 as usize];
-        let Some(online) = &mut session.online else { return };
-        let mut frames = Frames::default();
-        let stats = &mut self.stats;
-        let send = |resend: Resend<'_, crate::session::Flight>| match resend {
-            Resend::Publish { id, qos, message: flight } => {
-                let Some(kept) = &flight.kept else { return };
-                let layout = Layout { qos, retain: kept.retain, dup: true, packet_id: Some(id) };
-                let identifiers = kept.extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
-                let mut passing = Passing::from_message(&kept.message);
-                online.inflight_bytes += u64::from(flight.size);
-                // A Client that came back with a smaller Maximum Packet Size never gets the message;
-                // its identifier stays taken until the session ends.
-                match write_publish(
-                    online,
-                    identifiers,
-                    &mut passing,
-                    layout,
-                    now,
-                    &mut frames,
-                    out,
-                ) {
-                    Ok(()) => {
-                        stats.packets_sent += 1;
-                        stats.publish_sent += 1;
-                        stats.publish_bytes_sent += u64::from(flight.size);
-                    }
-                    Err(reason) => stats.drop(reason),
-                }
-            }
-            Resend::Release { id } => {
-                Ack::success(id)
-                    .encode(
-                        PacketType::Pubrel,
-                        online.version,
-                        out.wire(online.connection).bytes_mut(),
-                    )
-                    .expect("a PUBREL without properties fits");
-                stats.packets_sent += 1;
-            }
-        };
-        if from_start {
-            session.sender.resend(send);
-        } else {
-            session.sender.resend_more(send);
-        }
-    }
-
-    /// Sends what waits, as far as window and buffer allow.
-    pub(crate) fn pump<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        if self.sessions[key.0 as usize].sender.owed() > 0 {
-            self.resend_with(key, now, out, false);
-        }
-        loop {
-            let session = &self.sessions[key.0 as usize];
-            let Some(front) = session.queue.front() else { break };
-            let window = front.qos == QoS::AtMostOnce || session.sender.has_room();
-            let size = front.message.payload().len();
-            if !front.has_expired(now) && (!window || self.is_stuffed(key, size, out)) {
-                return;
-            }
-            let session = &mut self.sessions[key.0 as usize];
-            let Some(kept) = session.queue.pop() else { break };
-            let uid = session.uid;
-            self.unqueued(&kept);
-            if kept.has_expired(now) {
-                self.stats.drop(DropReason::Expired);
-                if let Some(stored) = kept.stored {
-                    self.journal.complete(stored, uid, out);
-                }
-                continue;
-            }
-            self.send_queued(key, kept, now, out);
-        }
-        self.pump_replays(key, now, out);
-    }
-
-    fn send_queued<O: Output>(
-        &mut self,
-        key: SessionKey,
-        kept: crate::session::Kept,
-        now: Instant,
-        out: &mut O,
-    ) {
-        let mut frames = Frames::default();
-        let message = alloc::sync::Arc::clone(&kept.message);
-        let extra = kept.extra.clone();
-        let identifiers = extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
-        let layout = Layout { qos: kept.qos, retain: kept.retain, dup: false, packet_id: None };
-        let mut passing = Passing::from_message(&message);
-        if kept.qos > QoS::AtMostOnce {
-            let kept = Some(kept);
-            self.publish_to(key, kept, identifiers, &mut passing, layout, now, &mut frames, out);
-            return;
-        }
-        let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
-        match write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out) {
-            Ok(()) => {
-                self.stats.packets_sent += 1;
-                self.stats.publish_sent += 1;
-                self.stats.publish_bytes_sent += message.payload().len() as u64;
-            }
-            Err(reason) => self.dropped(key, reason, out),
-        }
-    }
-
-    /// The one path on which a connection ends: tells the Client, closes, decides about the will and
-    /// the session.
-    pub(crate) fn end_connection<O: Output>(
-        &mut self,
-        connection: ConnectionKey,
-        ending: Ending,
-        now: Instant,
-        out: &mut O,
-    ) {
-        let Some(key) = self.take_connection(connection) else { return };
-        let session = &mut self.sessions[key.0 as usize];
-        let Some(online) = session.online.take() else { return };
-        session.offline_since = now;
-        self.stats.connected -= 1;
-        if let Some(reason) = ending.disconnect_reason() {
-            if online.version.server_may_send_disconnect() {
-                Disconnect::new(reason)
-                    .encode(online.version, out.wire(connection).bytes_mut())
-                    .expect("a DISCONNECT without properties fits");
-                self.stats.packets_sent += 1;
-            }
-        }
-        let client_id = &session.client_id;
-        out.notice(Notice::Disconnected { connection, client_id, ending });
-        out.close(connection);
-        let (uid, goes_on) = (session.uid, session.is_persistent());
-        self.stop_replays(key, uid, goes_on, out);
-        if ending.publishes_will() {
-            self.start_will(key, now, out);
-        } else {
-            self.discard_will(key, out);
-        }
-        if !goes_on {
-            self.end_session(key, now, out);
-            return;
-        }
-        let session = &self.sessions[key.0 as usize];
-        if session.expiry_seconds != NEVER_EXPIRES {
-            let due = now.plus_seconds(session.expiry_seconds);
-            self.timers.set(due, Timer::Session(key, uid));
-        }
-        self.write_session_record(key, out);
-        self.announce_presence(key, out);
-    }
-
     /// Writes or replaces the session's record.
     pub(crate) fn write_session_record<O: Output>(&mut self, key: SessionKey, out: &mut O) {
         let session = &self.sessions[key.0 as usize];
@@ -489,6 +306,7 @@ impl Shard {
             expiry_seconds: session.expiry_seconds,
             offline_since: session.offline_since,
         });
-        self.journal.put_as(crate::ids::RecordId(session.uid.0), &record, out);
+        self.journal.put_as(RecordId(session.uid.0), &record, out);
+        self.sessions[key.0 as usize].is_recorded = self.journal.is_on();
     }
 }

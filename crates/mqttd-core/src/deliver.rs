@@ -1,102 +1,22 @@
-//! One message → each of its receivers. The hot loop of the broker.
-//!
-//! A frame is encoded once for each layout (version, QoS, RETAIN) and copied into each receiver's
-//! buffer with its own Packet Identifier. Receivers with a Subscription Identifier or Topic Aliases get
-//! a frame of their own.
-
-use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-
-use mqtt_proto::packet::SubscriptionOptions;
-use mqtt_proto::packet::publish::{PublishHead, patch_packet_id};
-use mqtt_proto::property::PropertyId;
-use mqtt_proto::{PacketIdentifier, QoS, Version};
+//! One message → each of its receivers. The hot loop of the broker. What a frame looks like stands in
+//! `frames.rs`.
 
 use mqtt_auth::Action;
+use mqtt_proto::{PacketIdentifier, QoS};
 
-use crate::alias::Aliased;
 use crate::drops::DropReason;
 use crate::envelope::{Envelope, SessionAddress, Token};
+use crate::frames::{Frames, Layout, wire_is_full, write_publish};
+use crate::grant::Grant;
 use crate::ids::{Lsn, SessionKey};
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_FLUSH_BYTES, SHARED_PAYLOAD_BYTES_MIN};
 use crate::matching::Matched;
 use crate::message::Passing;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
 use crate::queue::QueueLimits;
-use crate::session::{Flight, Kept, Online, Session};
+use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
-
-/// How a session is to be sent a message: its subscription, as far as delivery needs it.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    pub(crate) qos: QoS,
-    pub(crate) no_local: bool,
-    pub(crate) retain_as_published: bool,
-    pub(crate) extra: Option<Arc<GrantExtra>>,
-}
-
-/// The rarer part of a [`Grant`].
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct GrantExtra {
-    /// Subscription Identifiers, encoded as properties.
-    identifiers: Box<[u8]>,
-    /// The shared subscription it came through, `$share/…` included.
-    pub(crate) share: Option<Box<str>>,
-}
-
-impl GrantExtra {
-    /// `None` when there is nothing to say; identifier 0 stands for none.
-    pub(crate) fn new(identifiers: &[u32], share: Option<&str>) -> Option<Self> {
-        let mut encoded = Vec::new();
-        for &identifier in identifiers.iter().filter(|identifier| **identifier != 0) {
-            encoded.push(PropertyId::SubscriptionIdentifier as u8);
-            mqtt_proto::codec::varint::write(&mut encoded, identifier);
-        }
-        Self::from_encoded(encoded, share)
-    }
-
-    /// As [`GrantExtra::new`], from identifiers that are encoded already.
-    pub(crate) fn from_encoded(identifiers: Vec<u8>, share: Option<&str>) -> Option<Self> {
-        let extra = Self { identifiers: identifiers.into(), share: share.map(Box::from) };
-        (!extra.identifiers.is_empty() || extra.share.is_some()).then_some(extra)
-    }
-
-    /// The encoded Subscription Identifiers.
-    pub(crate) fn identifiers(&self) -> &[u8] {
-        &self.identifiers
-    }
-}
-
-impl Grant {
-    pub(crate) fn new(options: SubscriptionOptions, extra: Option<Arc<GrantExtra>>) -> Self {
-        Self {
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-            extra,
-        }
-    }
-
-    /// The encoded Subscription Identifiers.
-    #[inline]
-    pub(crate) fn identifiers(&self) -> &[u8] {
-        self.extra.as_ref().map_or(&[], |extra| &extra.identifiers)
-    }
-
-    /// Takes over what another subscription of the same session grants for the same message.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.qos = self.qos.max(other.qos);
-        self.no_local &= other.no_local;
-        self.retain_as_published |= other.retain_as_published;
-        if !other.identifiers().is_empty() {
-            let both = [self.identifiers(), other.identifiers()].concat();
-            self.extra = GrantExtra::from_encoded(both, None).map(Arc::new);
-        }
-    }
-}
 
 /// What became of a message on its way through the shard.
 pub(crate) struct Routed {
@@ -245,7 +165,7 @@ impl Shard {
             self.enqueue(key, grant, message, layout, now, out);
             return;
         }
-        let kept = self.keep_for(key, grant, message, layout, out);
+        let kept = self.keep_for(key, grant, message, layout);
         self.publish_to(key, kept, grant.identifiers(), message, layout, now, frames, out);
     }
 
@@ -262,8 +182,10 @@ impl Shard {
         out: &mut O,
     ) {
         let session = &mut self.sessions[key.0 as usize];
-        let Some(online) = &mut session.online else {
-            if self.settings.queue_qos0 {
+        // One that waits already is not overtaken [MQTT-4.6.0-6].
+        let waits = session.queue.holds_qos0();
+        let Some(online) = session.online.as_mut().filter(|_| !waits) else {
+            if self.settings.queue_qos0 || waits {
                 self.enqueue(key, grant, message, layout, now, out);
             } else {
                 self.stats.drop(DropReason::Offline);
@@ -299,7 +221,7 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
         let size = message.payload.len() as u32;
-        let stored = kept.as_ref().and_then(|kept| kept.stored);
+        let stored = kept.as_ref().and_then(|kept| Some((kept.stored?, kept.how.entry())));
         let packet_id = session
             .sender
             .publish(layout.qos, Flight { kept, size })
@@ -325,9 +247,8 @@ impl Shard {
             Err(reason) => {
                 // Never sent, so the identifier is free again at once.
                 let flight = abandon(&mut session.sender, layout.qos, packet_id);
-                let uid = session.uid;
-                if let Some(stored) = flight.and_then(|flight| flight.kept?.stored) {
-                    self.journal.complete(stored, uid, out);
+                if let Some(kept) = flight.and_then(|flight| flight.kept) {
+                    self.journal.complete(&kept, out);
                 }
                 self.dropped(key, reason, out);
             }
@@ -336,29 +257,27 @@ impl Shard {
 
     /// What must be kept of a message that is sent at once: nothing for a session that ends with its
     /// connection.
-    fn keep_for<O: Output>(
+    fn keep_for(
         &mut self,
         key: SessionKey,
         grant: &Grant,
         message: &mut Passing<'_>,
         layout: Layout,
-        out: &mut O,
     ) -> Option<Kept> {
         let session = &self.sessions[key.0 as usize];
         let shared = grant.extra.as_ref().is_some_and(|extra| extra.share.is_some());
         if !session.is_persistent() && !shared {
             return None;
         }
-        Some(self.kept(key, grant, message, layout, out))
+        Some(self.kept(key, grant, message, layout))
     }
 
-    fn kept<O: Output>(
+    fn kept(
         &mut self,
         key: SessionKey,
         grant: &Grant,
         message: &mut Passing<'_>,
         layout: Layout,
-        _out: &mut O,
     ) -> Kept {
         let session = &self.sessions[key.0 as usize];
         let durable = session.is_persistent() && layout.qos > QoS::AtMostOnce;
@@ -367,12 +286,12 @@ impl Shard {
         } else {
             None
         };
+        let entry = stored.map_or(0, |(_, entry)| entry);
         Kept {
             message: message.keep(),
             extra: grant.extra.clone(),
-            stored,
-            qos: layout.qos,
-            retain: layout.retain,
+            stored: stored.map(|(key, _)| key),
+            how: How::new(layout.qos, layout.retain, entry),
         }
     }
 
@@ -397,22 +316,21 @@ impl Shard {
                 return;
             }
         }
-        let kept = self.kept(key, grant, message, layout, out);
+        let kept = self.kept(key, grant, message, layout);
         self.sessions[key.0 as usize].queue.push(kept);
+        if message.expires_at < Instant::NEVER {
+            self.start_queue_sweep(now);
+        }
         self.stats.queued += 1;
         self.stats.queued_bytes += size as u64;
     }
 
     /// Takes expired messages out of a queue.
     pub(crate) fn drop_expired<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
-        let uid = session.uid;
-        for kept in session.queue.take_expired(now) {
+        for kept in self.sessions[key.0 as usize].queue.take_expired(now) {
             self.stats.drop(DropReason::Expired);
             self.unqueued(&kept);
-            if let Some(stored) = kept.stored {
-                self.journal.complete(stored, uid, out);
-            }
+            self.journal.complete(&kept, out);
         }
     }
 
@@ -449,7 +367,7 @@ impl Shard {
     }
 
     #[inline]
-    fn sent_publish<O: Output>(
+    pub(crate) fn sent_publish<O: Output>(
         &mut self,
         key: SessionKey,
         topic: &str,
@@ -476,151 +394,8 @@ impl Shard {
     }
 }
 
-/// The fixed header of one delivery.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) dup: bool,
-    pub(crate) packet_id: Option<PacketIdentifier>,
-}
-
-/// Frame heads of the message in hand, by layout, so that each is encoded once for many receivers.
-#[derive(Default)]
-pub(crate) struct Frames {
-    heads: [Head; 12],
-    /// Bits of the heads that belong to the message in hand.
-    valid: u16,
-    /// Worth it only for several receivers.
-    receivers: usize,
-    scratch: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Head {
-    bytes: Vec<u8>,
-    packet_id_at: Option<usize>,
-    packet_len: usize,
-}
-
-impl Frames {
-    /// Another message, for this many receivers.
-    pub(crate) fn begin(&mut self, receivers: usize) {
-        self.valid = 0;
-        self.receivers = receivers;
-    }
-}
-
-/// Whether a connection reads so slowly that nothing more should be written to it now.
-#[inline]
-fn wire_is_full<O: Output>(online: &Online, out: &mut O) -> bool {
-    out.wire(online.connection).len() > OUTPUT_FLUSH_BYTES
-        && out.flush(online.connection) > OUTPUT_BYTES_MAX
-}
-
-/// Appends a PUBLISH to the connection's buffer.
-pub(crate) fn write_publish<O: Output>(
-    online: &mut Online,
-    identifiers: &[u8],
-    message: &mut Passing<'_>,
-    layout: Layout,
-    now: Instant,
-    frames: &mut Frames,
-    out: &mut O,
-) -> Result<(), DropReason> {
-    let version = online.version;
-    let plain = !layout.dup && identifiers.is_empty() && online.aliases_out.is_off();
-    let payload_len = message.payload.len();
-    if plain && frames.receivers > 1 {
-        let index = usize::from(version == Version::V5) * 6
-            + layout.qos as usize * 2
-            + usize::from(layout.retain);
-        if frames.valid & (1 << index) == 0 {
-            let head = &mut frames.heads[index];
-            head.bytes.clear();
-            frames.scratch.clear();
-            push_expiry(&mut frames.scratch, version, message, now);
-            let parts = head_parts(message, message.topic, layout, &frames.scratch);
-            head.packet_id_at =
-                parts.encode(version, &mut head.bytes).map_err(|_| DropReason::PacketTooLarge)?;
-            head.packet_len = head.bytes.len() + payload_len;
-            frames.valid |= 1 << index;
-        }
-        let head = &frames.heads[index];
-        if head.packet_len > online.packet_bytes_max {
-            return Err(DropReason::PacketTooLarge);
-        }
-        let wire = out.wire(online.connection);
-        let start = wire.bytes_mut().len();
-        wire.bytes_mut().extend_from_slice(&head.bytes);
-        if let (Some(at), Some(packet_id)) = (head.packet_id_at, layout.packet_id) {
-            patch_packet_id(&mut wire.bytes_mut()[start..], at, packet_id);
-        }
-    } else {
-        let alias = online.aliases_out.look_up(message.topic);
-        let own = &mut frames.scratch;
-        own.clear();
-        own.extend_from_slice(if version == Version::V5 { identifiers } else { &[] });
-        push_expiry(own, version, message, now);
-        if let Aliased::New(alias) | Aliased::Known(alias) = alias {
-            own.push(PropertyId::TopicAlias as u8);
-            own.extend_from_slice(&alias.to_be_bytes());
-        }
-        let topic = if let Aliased::Known(_) = alias { "" } else { message.topic };
-        let head = head_parts(message, topic, layout, own);
-        match head.packet_len(version) {
-            Some(len) if len <= online.packet_bytes_max => {}
-            _ => return Err(DropReason::PacketTooLarge),
-        }
-        let wire = out.wire(online.connection).bytes_mut();
-        head.encode(version, wire).map_err(|_| DropReason::PacketTooLarge)?;
-        if let Aliased::New(_) = alias {
-            online.aliases_out.commit(message.topic);
-        }
-    }
-    if payload_len >= SHARED_PAYLOAD_BYTES_MIN && frames.receivers > 1 {
-        let kept = message.keep();
-        out.wire(online.connection).push_payload(kept);
-    } else {
-        out.wire(online.connection).bytes_mut().extend_from_slice(message.payload);
-    }
-    Ok(())
-}
-
-#[inline]
-fn head_parts<'h>(
-    message: &'h Passing<'_>,
-    topic: &'h str,
-    layout: Layout,
-    own: &'h [u8],
-) -> PublishHead<'h> {
-    PublishHead {
-        dup: layout.dup,
-        qos: layout.qos,
-        retain: layout.retain,
-        topic,
-        packet_id: match layout.qos {
-            QoS::AtMostOnce => None,
-            // The shared head gets a place for the identifier, patched for each receiver.
-            _ => layout.packet_id,
-        },
-        properties: [own, message.properties],
-        payload_len: message.payload.len(),
-    }
-}
-
-/// The Message Expiry Interval that is left [MQTT-3.3.2-6].
-#[inline]
-fn push_expiry(own: &mut Vec<u8>, version: Version, message: &Passing<'_>, now: Instant) {
-    if version == Version::V5 && message.expires_at < Instant::NEVER {
-        let left = now.seconds_until(message.expires_at).min(u64::from(u32::MAX)) as u32;
-        own.push(PropertyId::MessageExpiryInterval as u8);
-        own.extend_from_slice(&left.to_be_bytes());
-    }
-}
-
 /// Ends an exchange that was never put on the wire.
-fn abandon(
+pub(crate) fn abandon(
     sender: &mut mqtt_proto::qos::Sender<Flight>,
     qos: QoS,
     packet_id: PacketIdentifier,

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::deliver::Grant;
+use crate::grant::Grant;
 use crate::ids::{SessionKey, SessionUid};
 use crate::message::Message;
 
@@ -43,8 +43,15 @@ pub enum Envelope {
         /// As above.
         confirm: Option<Token>,
     },
-    /// The answer to a token: what it stood for is kept.
-    Confirm(Token),
+    /// To be answered with [`Envelope::Confirm`]: everything sent before this is known then.
+    Sync(Token),
+    /// The answer to a token.
+    Confirm {
+        /// Whose answer.
+        token: Token,
+        /// What it stood for is kept; otherwise the log has refused it.
+        kept: bool,
+    },
     /// Set (or, with an empty payload, clear) the retained message of a topic this shard owns.
     Retain {
         /// The message.
@@ -77,14 +84,14 @@ pub enum Envelope {
 pub struct Token(pub(crate) u64);
 
 /// A session on a given shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionAddress {
     pub(crate) key: SessionKey,
     pub(crate) uid: SessionUid,
 }
 
 /// A replay of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplayAddress {
     pub(crate) session: SessionAddress,
     pub(crate) replay: u32,

@@ -8,12 +8,12 @@ use core::num::NonZeroU32;
 use mqtt_proto::{PacketIdentifier, QoS};
 use slab::Slab;
 
-use crate::deliver::GrantExtra;
+use crate::grant::GrantExtra;
 use crate::ids::{Lsn, RecordId, SessionUid, ShardId};
 use crate::message::{Message, Passing};
 use crate::output::Output;
 use crate::record::{Entry, MessageRecord, Record};
-use crate::session::{SessionRecords, StoredKey};
+use crate::session::{Kept, SessionRecords, StoredKey};
 
 /// See the file's head.
 pub(crate) struct Journal {
@@ -25,7 +25,9 @@ pub(crate) struct Journal {
     stored: Slab<Stored>,
     /// The message in hand, once somebody durable wants it.
     open: Option<StoredKey>,
+    /// Its entries, encoded, and how many they are.
     entries: Vec<u8>,
+    entry_count: u32,
     scratch: Vec<u8>,
 }
 
@@ -47,6 +49,7 @@ impl Journal {
             stored: Slab::new(),
             open: None,
             entries: Vec::new(),
+            entry_count: 0,
             scratch: Vec::new(),
         }
     }
@@ -112,14 +115,15 @@ impl Journal {
         }
     }
 
-    /// The message in hand waits for one more session. [`Journal::close_message`] writes it.
+    /// The message in hand waits for one more session. Returns its record and which of its entries
+    /// this is. [`Journal::close_message`] writes it.
     pub(crate) fn entry(
         &mut self,
         session: SessionUid,
         qos: QoS,
         retain: bool,
         extra: Option<&GrantExtra>,
-    ) -> Option<StoredKey> {
+    ) -> Option<(StoredKey, u32)> {
         if !self.is_on {
             return None;
         }
@@ -136,43 +140,48 @@ impl Journal {
         let identifiers = extra.map_or(&[][..], |extra| extra.identifiers());
         let share = extra.and_then(|extra| extra.share.as_deref()).unwrap_or_default();
         Entry { session, qos, retain, identifiers, share }.encode(&mut self.entries);
-        Some(key)
+        self.entry_count += 1;
+        Some((key, self.entry_count - 1))
     }
 
     /// Writes the message in hand with everyone it waits for, if anyone.
     #[inline]
     pub(crate) fn close_message(&mut self, message: &Passing<'_>, out: &mut impl Output) {
         let Some(key) = self.open.take() else { return };
-        let entries = core::mem::take(&mut self.entries);
-        let record = self.stored[index(key)].record;
-        let message = passing_record(message);
-        self.put_as(record, &Record::Message { message, entries: &entries }, out);
-        self.entries = entries;
-        self.entries.clear();
         if self.stored[index(key)].waiting == 0 {
-            self.finish(key, out);
+            // Everyone has refused it already: nothing of it is in the log.
+            self.stored.remove(index(key));
+        } else {
+            let entries = core::mem::take(&mut self.entries);
+            let record = self.stored[index(key)].record;
+            let message = passing_record(message);
+            self.put_as(record, &Record::Message { message, entries: &entries }, out);
+            self.entries = entries;
         }
+        self.entries.clear();
+        self.entry_count = 0;
     }
 
     /// One of the sessions the message waits for has it, or will never have it.
-    pub(crate) fn complete(&mut self, key: StoredKey, session: SessionUid, out: &mut impl Output) {
+    pub(crate) fn complete(&mut self, kept: &Kept, out: &mut impl Output) {
+        let Some(key) = kept.stored else { return };
         let stored = &mut self.stored[index(key)];
         stored.waiting -= 1;
         let (message, waiting) = (stored.record, stored.waiting);
-        if self.open == Some(key) && waiting == 0 {
-            return; // close_message finds nobody waiting
+        if waiting > 0 {
+            let entry = kept.how.entry();
+            if let Some(done) = self.put(&Record::Done { message, entry }, out) {
+                self.stored[index(key)].done.push(done);
+            }
+        } else if self.open == Some(key) {
+            // `close_message` finds nobody waiting and writes nothing.
+            let done = core::mem::take(&mut self.stored[index(key)].done);
+            done.into_iter().for_each(|done| self.kill(done, out));
+        } else {
+            let stored = self.stored.remove(index(key));
+            self.kill(stored.record, out);
+            stored.done.into_iter().for_each(|done| self.kill(done, out));
         }
-        if waiting == 0 {
-            self.finish(key, out);
-        } else if let Some(done) = self.put(&Record::Done { message, session }, out) {
-            self.stored[index(key)].done.push(done);
-        }
-    }
-
-    fn finish(&mut self, key: StoredKey, out: &mut impl Output) {
-        let stored = self.stored.remove(index(key));
-        self.kill(stored.record, out);
-        stored.done.into_iter().for_each(|done| self.kill(done, out));
     }
 
     /// A QoS 2 message goes out under this identifier.
@@ -181,11 +190,11 @@ impl Journal {
         records: &mut Option<Box<SessionRecords>>,
         session: SessionUid,
         packet_id: PacketIdentifier,
-        message: StoredKey,
+        (message, entry): (StoredKey, u32),
         out: &mut impl Output,
     ) {
         let message = self.stored[index(message)].record;
-        let record = Record::Sent { session, packet_id: packet_id.get(), message };
+        let record = Record::Sent { session, packet_id: packet_id.get(), message, entry };
         if let Some(id) = self.put(&record, out) {
             records.get_or_insert_default().sent.insert(packet_id, id);
         }

@@ -36,16 +36,20 @@ pub const SHARED_PAYLOAD_BYTES_MIN: usize = 2048;
 /// does not hold up a turn.
 pub const REPLAY_STEP: usize = 256;
 
-/// Retained messages that wait for a slow receiver on its own shard during a replay.
-pub const REPLAY_BUFFER_MESSAGES: usize = 64;
+/// Replays of one session that are under way at a time; more wait for their turn.
+pub const REPLAYS_AT_ONCE: usize = 16;
 
-/// Topics whose receivers a shard remembers (see `deliver.rs`); a power of two. At 100 bytes each the
+/// Topics a replay remembers because a newer value has overtaken it; beyond it only those of messages
+/// that are already on their way to the session.
+pub const REPLAY_SUPERSEDED_MAX: usize = 4096;
+
+/// Topics whose receivers a shard remembers (see `matching.rs`); a power of two. At 100 bytes each the
 /// table stays under half a megabyte.
 pub const MATCH_CACHE_SLOTS: usize = 4096;
 
-/// Receivers above which a topic's match is not remembered, so that the table can't hold many copies
-/// of a huge audience.
-pub const MATCH_CACHE_TARGETS_MAX: usize = 16_384;
+/// Receivers in all remembered matches together, at 24 bytes each. Many topics with the same
+/// large audience would otherwise hold it many times.
+pub const MATCH_CACHE_TARGETS_MAX: usize = 1 << 19;
 
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000_000;
@@ -54,5 +58,12 @@ pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000_000;
 /// leaving stays cheap when thousands share a filter.
 pub const SUBSCRIBERS_LIST_MAX: usize = 32;
 
-/// Sessions looked at in one sweep for expired queue entries.
-pub const EXPIRY_SWEEP_STEP: usize = 64;
+/// Milliseconds between two steps of the walk over all queues that takes out expired messages.
+pub const QUEUE_SWEEP_MILLIS: u64 = 1000;
+
+/// Steps in which the walk has seen every session: an expired message is gone from its queue after
+/// at most a minute, if it is not sooner its turn.
+pub const QUEUE_SWEEP_ROUND: usize = 60;
+
+/// Sessions looked at in one step at least.
+pub const QUEUE_SWEEP_STEP_MIN: usize = 64;

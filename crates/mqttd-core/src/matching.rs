@@ -12,7 +12,7 @@ use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use mqtt_proto::topic::FilterTrie;
 
-use crate::deliver::{Grant, GrantExtra};
+use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
 use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX};
 use crate::subscribers::{Subscriber, Subscribers};
@@ -86,6 +86,9 @@ pub(crate) struct Matching {
     hash: FixedState,
     generation: u64,
     slots: Box<[Slot]>,
+    /// Room for targets in all slots, and the generation in which they were last emptied.
+    remembered: usize,
+    emptied: u64,
     /// One copy for each matching subscription (`allow_duplicate_messages`).
     pub(crate) duplicate_overlaps: bool,
 }
@@ -108,6 +111,8 @@ impl Matching {
             hash: FixedState::with_seed(seed),
             generation: 1,
             slots: Box::default(),
+            remembered: 0,
+            emptied: 0,
             duplicate_overlaps: false,
         }
     }
@@ -126,6 +131,7 @@ impl Matching {
         let hash = self.hash.hash_one(topic.as_bytes());
         let index = hash as usize & (MATCH_CACHE_SLOTS - 1);
         let slot = &mut self.slots[index];
+        self.remembered -= slot.matched.targets.capacity();
         if slot.hash == hash && slot.generation == self.generation && slot.topic == topic {
             return (index, core::mem::take(&mut slot.matched));
         }
@@ -141,11 +147,23 @@ impl Matching {
     /// Ends a [`Matching::take`].
     #[inline]
     pub(crate) fn put_back(&mut self, index: usize, matched: Matched) {
-        let slot = &mut self.slots[index];
-        if matched.targets.len() > MATCH_CACHE_TARGETS_MAX {
-            slot.generation = 0;
-        } else {
-            slot.matched = matched;
+        let room = matched.targets.capacity();
+        if self.remembered + room > MATCH_CACHE_TARGETS_MAX {
+            self.slots[index].generation = 0;
+            self.make_room();
+            return;
+        }
+        self.remembered += room;
+        self.slots[index].matched = matched;
+    }
+
+    /// The memory is full: what it holds may all be void.
+    #[cold]
+    fn make_room(&mut self) {
+        if self.emptied < self.generation {
+            self.emptied = self.generation;
+            self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
+            self.remembered = 0;
         }
     }
 
@@ -234,6 +252,29 @@ mod tests {
         matching.subscribers.remove("t");
         matching.changed();
         assert!(look_up(&mut matching, "t").is_empty());
+    }
+
+    #[test]
+    fn the_memory_is_bounded_and_can_be_used_again() {
+        let mut matching = Matching::new(1);
+        let half = MATCH_CACHE_TARGETS_MAX / 2;
+        let fill = |matching: &mut Matching, topic: &str, targets: usize| {
+            let (index, mut matched) = matching.take(topic);
+            matched.targets.reserve_exact(targets);
+            matching.put_back(index, matched);
+        };
+        fill(&mut matching, "a", half);
+        assert_eq!(matching.remembered, half);
+        fill(&mut matching, "b", half);
+        assert_eq!(matching.remembered, 2 * half);
+        fill(&mut matching, "c", 1);
+        assert_eq!(matching.remembered, 0, "emptied once for each generation");
+        fill(&mut matching, "a", half);
+        fill(&mut matching, "b", half);
+        fill(&mut matching, "c", 1);
+        assert_eq!(matching.remembered, 2 * half, "not remembered");
+        let (_, matched) = matching.take("a");
+        assert_eq!((matched.targets.capacity(), matching.remembered), (half, half));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
-        self.check_receive_maximum(key)?;
+        self.begin_receiving(key)?;
         let (reason, wait) = self.accept(key, message, now, out);
         let answer = Answer::Ack { packet_type: PacketType::Puback, packet_id, reason };
         self.acknowledge(key, answer, wait, out);
@@ -107,13 +107,21 @@ impl Shard {
         out: &mut O,
     ) -> Result<(), Offence> {
         let session = &mut self.sessions[key.0 as usize];
-        let received =
-            session.receiver.publish(packet_id).map_err(|_| Offence::ReceiveMaximumExceeded)?;
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
-        if received == Received::Duplicate {
-            // The first answer may still wait for the log; this one then waits behind it.
-            self.acknowledge(key, ack(ReasonCode::Success), Wait::default(), out);
+        if session.receiver.contains(packet_id) {
+            // The first answer may still wait for the log, even one of an earlier connection.
+            let need = if session.records.is_some() {
+                self.journal.appended()
+            } else {
+                Default::default()
+            };
+            self.acknowledge(key, ack(ReasonCode::Success), Wait { need, confirms: 0 }, out);
             return Ok(());
+        }
+        self.begin_receiving(key)?;
+        let session = &mut self.sessions[key.0 as usize];
+        if session.receiver.publish(packet_id) != Ok(Received::New) {
+            return Err(Offence::ReceiveMaximumExceeded);
         }
         if session.is_persistent() && self.journal.is_on() {
             let record = Record::Received { session: session.uid, packet_id: packet_id.get() };
@@ -126,26 +134,38 @@ impl Shard {
             wait.need = self.journal.appended();
         }
         if reason.is_error() {
-            let session = &mut self.sessions[key.0 as usize];
-            session.receiver.refuse(packet_id);
-            self.forget_received(key, packet_id, out);
+            self.refuse_received(key, packet_id, out);
         }
         self.acknowledge(key, ack(reason), wait, out);
         Ok(())
     }
 
-    /// QoS 1 messages whose answers are held count against the Receive Maximum too.
-    fn check_receive_maximum(&self, key: SessionKey) -> Result<(), Offence> {
-        let session = &self.sessions[key.0 as usize];
-        let Some(online) = &session.online else { return Ok(()) };
-        let open = session.receiver.open() + usize::from(online.held_publishes);
-        if online.version.has_properties()
-            && online.held_publishes > 0
-            && open >= usize::from(self.receive_maximum())
-        {
+    /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. 3.x knows none.
+    #[inline]
+    fn begin_receiving(&mut self, key: SessionKey) -> Result<(), Offence> {
+        let maximum = self.receive_maximum();
+        let Some(online) = &mut self.sessions[key.0 as usize].online else { return Ok(()) };
+        if online.version.has_properties() && online.receiving >= maximum {
             return Err(Offence::ReceiveMaximumExceeded);
         }
+        online.receiving = online.receiving.saturating_add(1);
         Ok(())
+    }
+
+    /// Ends an exchange because PUBREC says that it failed [MQTT-4.3.3-9].
+    pub(crate) fn refuse_received<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        if session.receiver.refuse(packet_id) {
+            if let Some(online) = &mut session.online {
+                online.receiving = online.receiving.saturating_sub(1);
+            }
+        }
+        self.forget_received(key, packet_id, out);
     }
 
     /// Access rights and size, then on to the subscribers. Returns the answer's reason code and what
@@ -167,7 +187,7 @@ impl Shard {
         if self.is_too_large(message) {
             return (ReasonCode::Success, Wait::default());
         }
-        let token = self.journal.is_on().then(|| self.held.next_token());
+        let token = (self.shards > 1).then(|| self.held.next_token());
         let routed = self.publish_message(message, token, now, out);
         let reason = if routed.matched || !with_codes {
             ReasonCode::Success
@@ -185,7 +205,9 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Routed {
-        let mut routed = self.route(message, token, now, out);
+        // Without a log a message is safe once it is in the other shard's mailbox; a retained one is
+        // confirmed in any case, so that whoever subscribes after the answer finds it.
+        let mut routed = self.route(message, token.filter(|_| self.journal.is_on()), now, out);
         if message.retain && self.settings.retain_available {
             let wait = self.retain(message, token, now, out);
             routed.need = routed.need.max(wait.need);
@@ -237,9 +259,11 @@ impl Shard {
         out: &mut O,
     ) {
         let session = &mut self.sessions[key.0 as usize];
-        let Some(online) = &session.online else { return };
+        let Some(online) = &mut session.online else { return };
         let with_codes = online.version.has_properties();
         let known = session.receiver.pubrel(packet_id);
+        // As the Client counts: an exchange of an earlier connection gives room too (4.9).
+        online.receiving = online.receiving.saturating_sub(u16::from(known));
         let reason = if known || !with_codes {
             ReasonCode::Success
         } else {
@@ -357,13 +381,13 @@ impl Shard {
     }
 
     /// The receiver has the message.
-    fn landed<O: Output>(&mut self, key: SessionKey, flight: Flight, out: &mut O) {
+    pub(crate) fn landed<O: Output>(&mut self, key: SessionKey, flight: Flight, out: &mut O) {
         let session = &mut self.sessions[key.0 as usize];
         if let Some(online) = &mut session.online {
             online.inflight_bytes = online.inflight_bytes.saturating_sub(u64::from(flight.size));
         }
-        if let Some(stored) = flight.kept.and_then(|kept| kept.stored) {
-            self.journal.complete(stored, session.uid, out);
+        if let Some(kept) = flight.kept {
+            self.journal.complete(&kept, out);
         }
     }
 }

@@ -4,6 +4,8 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+use mqtt_proto::QoS;
+
 use crate::session::Kept;
 use crate::time::Instant;
 
@@ -17,6 +19,8 @@ pub(crate) struct Queue {
 struct Inner {
     entries: VecDeque<Kept>,
     bytes: u64,
+    /// Entries with QoS 0.
+    qos0: u32,
 }
 
 /// How much may wait; `None`: no bound.
@@ -47,8 +51,15 @@ impl Queue {
             && fits(limits.bytes, self.bytes() + size as u64)
     }
 
+    /// Whether a QoS 0 message waits.
+    #[inline]
+    pub(crate) fn holds_qos0(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.qos0 > 0)
+    }
+
     pub(crate) fn push(&mut self, kept: Kept) {
         let inner = self.inner.get_or_insert_default();
+        inner.qos0 += u32::from(kept.how.qos() == QoS::AtMostOnce);
         inner.bytes += kept.message.size() as u64;
         inner.entries.push_back(kept);
     }
@@ -61,6 +72,7 @@ impl Queue {
         let inner = self.inner.as_mut()?;
         let kept = inner.entries.pop_front()?;
         inner.bytes -= kept.message.size() as u64;
+        inner.qos0 -= u32::from(kept.how.qos() == QoS::AtMostOnce);
         if inner.entries.is_empty() {
             self.inner = None;
         }
@@ -85,6 +97,8 @@ impl Queue {
         let (taken, left): (VecDeque<_>, VecDeque<_>) =
             inner.entries.drain(..).partition(|kept| wanted(kept));
         inner.bytes = left.iter().map(|kept| kept.message.size() as u64).sum();
+        let is_qos0 = |kept: &&Kept| kept.how.qos() == QoS::AtMostOnce;
+        inner.qos0 = left.iter().filter(is_qos0).count() as u32;
         inner.entries = left;
         if inner.entries.is_empty() {
             self.inner = None;
@@ -97,7 +111,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::message::Passing;
-    use mqtt_proto::QoS;
+    use crate::session::How;
 
     fn kept(payload: &[u8], expires_at: Instant) -> Kept {
         let mut passing =
@@ -106,8 +120,7 @@ mod tests {
             message: passing.keep(),
             extra: None,
             stored: None,
-            qos: QoS::AtLeastOnce,
-            retain: false,
+            how: How::new(QoS::AtLeastOnce, false, 0),
         }
     }
 

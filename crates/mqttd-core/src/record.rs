@@ -38,8 +38,8 @@ pub enum Record<'a> {
     Done {
         /// The message's record.
         message: RecordId,
-        /// Which session.
-        session: SessionUid,
+        /// Which of its entries, from 0: a session can have several.
+        entry: u32,
     },
     /// A QoS 2 message has been sent with this identifier and may not be sent with another.
     Sent {
@@ -49,6 +49,8 @@ pub enum Record<'a> {
         packet_id: u16,
         /// The message's record.
         message: RecordId,
+        /// Which of its entries, from 0.
+        entry: u32,
     },
     /// PUBREC has come for a QoS 2 message: PUBREL is owed until PUBCOMP.
     Released {
@@ -164,14 +166,15 @@ impl<'a> Record<'a> {
                 message.encode(out);
                 out.extend_from_slice(entries);
             }
-            Self::Done { message, session } => {
+            Self::Done { message, entry } => {
                 out.push(DONE);
                 u64(out, message.0);
-                u64(out, session.0);
+                out.extend_from_slice(&entry.to_le_bytes());
             }
-            Self::Sent { session, packet_id, message } => {
+            Self::Sent { session, packet_id, message, entry } => {
                 exchange(out, SENT, session, packet_id);
                 u64(out, message.0);
+                out.extend_from_slice(&entry.to_le_bytes());
             }
             Self::Released { session, packet_id } => exchange(out, RELEASED, session, packet_id),
             Self::Received { session, packet_id } => exchange(out, RECEIVED, session, packet_id),
@@ -227,13 +230,15 @@ impl<'a> Record<'a> {
                 }
                 Self::Message { message, entries }
             }
-            DONE => {
-                Self::Done { message: RecordId(fields.u64()?), session: SessionUid(fields.u64()?) }
-            }
+            DONE => Self::Done {
+                message: RecordId(fields.u64()?),
+                entry: u32::from_le_bytes(*fields.array()?),
+            },
             SENT => Self::Sent {
                 session: SessionUid(fields.u64()?),
                 packet_id: u16::from_le_bytes(*fields.array()?),
                 message: RecordId(fields.u64()?),
+                entry: u32::from_le_bytes(*fields.array()?),
             },
             RELEASED => Self::Released {
                 session: SessionUid(fields.u64()?),
@@ -398,8 +403,8 @@ mod tests {
                 identifier: 9,
             },
             Record::Message { message, entries: &entries },
-            Record::Done { message: RecordId(1), session },
-            Record::Sent { session, packet_id: 3, message: RecordId(1) },
+            Record::Done { message: RecordId(1), entry: 70_000 },
+            Record::Sent { session, packet_id: 3, message: RecordId(1), entry: 2 },
             Record::Released { session, packet_id: 3 },
             Record::Received { session, packet_id: 3 },
             Record::Retained(message),

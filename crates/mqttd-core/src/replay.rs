@@ -12,13 +12,17 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use mqtt_proto::QoS;
 use mqtt_proto::topic::Cursor;
 
-use crate::deliver::{Frames, Grant, address};
-use crate::envelope::{Envelope, ReplayAddress};
+use crate::deliver::address;
+use crate::envelope::{Envelope, ReplayAddress, SessionAddress};
+use crate::frames::Frames;
+use crate::grant::Grant;
 use crate::ids::{SessionKey, SessionUid, ShardId};
-use crate::limits::{OUTPUT_FLUSH_BYTES, REPLAY_STEP};
+use crate::limits::{OUTPUT_FLUSH_BYTES, REPLAY_STEP, REPLAY_SUPERSEDED_MAX, REPLAYS_AT_ONCE};
 use crate::matching::ShardSet;
 use crate::message::{Message, Passing};
 use crate::output::Output;
@@ -41,12 +45,33 @@ pub(crate) struct Replay {
 }
 
 /// Replays this shard serves from its own retained messages.
-#[derive(Default)]
 pub(crate) struct ServedReplays {
-    open: Vec<(ShardId, ReplayAddress, Cursor)>,
+    open: HashMap<(ShardId, ReplayAddress), Cursor, FixedState>,
     /// Requests of this shard's own sessions, served at the next tick so that one look-up with few
     /// matches among many topics can't hold up a turn.
     pub(crate) local: VecDeque<ReplayAddress>,
+}
+
+impl ServedReplays {
+    pub(crate) fn new(seed: u64) -> Self {
+        let open = HashMap::with_hasher(FixedState::with_seed(seed));
+        Self { open, local: VecDeque::new() }
+    }
+}
+
+impl Replay {
+    /// A newer value of the topic has reached the session.
+    fn supersede(&mut self, topic: &str) {
+        if self.superseded.len() >= REPLAY_SUPERSEDED_MAX {
+            // What is here already can be looked at now; what is still on its way can't.
+            let superseded = &self.superseded;
+            self.buffer.retain(|message| !superseded.contains(message.topic()));
+            if self.asked.is_empty() {
+                self.superseded.clear();
+            }
+        }
+        self.superseded.insert(Box::from(topic));
+    }
 }
 
 impl Shard {
@@ -75,7 +100,7 @@ impl Shard {
     /// The session has been sent a new retained value.
     pub(crate) fn supersede(&mut self, key: SessionKey, topic: &str) {
         for replay in &mut self.sessions[key.0 as usize].replays {
-            replay.superseded.insert(Box::from(topic));
+            replay.supersede(topic);
         }
     }
 
@@ -87,35 +112,65 @@ impl Shard {
         }
         let mut replays = core::mem::take(&mut self.sessions[index].replays);
         let mut frames = Frames::default();
-        for replay in &mut replays {
-            while let Some(next) = replay.buffer.front() {
-                let qos = next.qos.min(replay.grant.qos);
-                if !self.can_replay(key, qos, out) {
-                    break;
-                }
-                let Some(next) = replay.buffer.pop_front() else { break };
-                if next.expires_at <= now || replay.superseded.contains(next.topic()) {
-                    continue;
-                }
-                let mut passing = Passing::from_message(&next);
-                self.deliver(key, &replay.grant, &mut passing, true, now, &mut frames, out);
-                self.journal.close_message(&passing, out);
+        loop {
+            let before = replays.len();
+            for replay in replays.iter_mut().take(REPLAYS_AT_ONCE) {
+                self.pump_replay(key, replay, now, &mut frames, out);
             }
-            if replay.buffer.is_empty() {
-                self.ask_for_more(key, replay, out);
+            replays.retain(|replay| !(replay.sources.is_empty() && replay.buffer.is_empty()));
+            // Those that have ended make room for others.
+            if replays.len() == before || replays.is_empty() {
+                break;
             }
         }
-        replays.retain(|replay| !(replay.sources.is_empty() && replay.buffer.is_empty()));
         let added = core::mem::replace(&mut self.sessions[index].replays, replays);
         self.sessions[index].replays.extend(added);
     }
 
-    fn can_replay<O: Output>(&mut self, key: SessionKey, qos: QoS, out: &mut O) -> bool {
+    fn pump_replay<O: Output>(
+        &mut self,
+        key: SessionKey,
+        replay: &mut Replay,
+        now: Instant,
+        frames: &mut Frames,
+        out: &mut O,
+    ) {
+        while let Some(next) = replay.buffer.front() {
+            let qos = next.qos.min(replay.grant.qos);
+            let size = next.payload().len();
+            if !self.can_replay(key, qos, size, out) {
+                break;
+            }
+            let Some(next) = replay.buffer.pop_front() else { break };
+            if next.expires_at <= now || replay.superseded.contains(next.topic()) {
+                continue;
+            }
+            let mut passing = Passing::from_message(&next);
+            self.deliver(key, &replay.grant, &mut passing, true, now, frames, out);
+            self.journal.close_message(&passing, out);
+        }
+        if replay.buffer.is_empty() {
+            self.ask_for_more(key, replay, out);
+        }
+    }
+
+    fn can_replay<O: Output>(
+        &mut self,
+        key: SessionKey,
+        qos: QoS,
+        payload_len: usize,
+        out: &mut O,
+    ) -> bool {
         let session = &self.sessions[key.0 as usize];
-        let Some(online) = &session.online else { return false };
-        if qos > QoS::AtMostOnce && !(session.queue.is_empty() && session.sender.has_room()) {
+        let room = session.queue.is_empty() && session.sender.has_room();
+        if qos > QoS::AtMostOnce && (!room || self.is_stuffed(key, payload_len, out)) {
             return false;
         }
+        let session = &self.sessions[key.0 as usize];
+        if session.queue.holds_qos0() {
+            return false;
+        }
+        let Some(online) = &session.online else { return false };
         out.wire(online.connection).len() <= OUTPUT_FLUSH_BYTES
             || out.flush(online.connection) <= OUTPUT_FLUSH_BYTES
     }
@@ -174,33 +229,29 @@ impl Shard {
 
     fn open_replay(&mut self, from: ShardId, to: ReplayAddress, filter: &str) {
         let cursor = self.retained.tree.cursor(filter);
-        self.served.open.push((from, to, cursor));
+        if let Some(old) = self.served.open.insert((from, to), cursor) {
+            self.retained.tree.close(old);
+        }
     }
 
     /// The next step of a replay; `None` when it has been cancelled.
     fn serve(&mut self, from: ShardId, to: ReplayAddress) -> Option<(Vec<Arc<Message>>, bool)> {
-        let place = self.served.open.iter().position(|(f, t, _)| (*f, *t) == (from, to))?;
-        let cursor = &mut self.served.open[place].2;
+        let cursor = self.served.open.get_mut(&(from, to))?;
         let mut messages = Vec::new();
         let finished = self.retained.tree.advance(cursor, REPLAY_STEP, |_, retained| {
             messages.push(Arc::clone(&retained.message));
         });
         if finished {
-            self.close_replay(place);
+            self.cancel_replay(from, to);
         }
         Some((messages, finished))
     }
 
-    /// The session has gone.
+    /// The replay is at its end, or nobody waits for it any more.
     pub(crate) fn cancel_replay(&mut self, from: ShardId, to: ReplayAddress) {
-        if let Some(place) = self.served.open.iter().position(|(f, t, _)| (*f, *t) == (from, to)) {
-            self.close_replay(place);
+        if let Some(cursor) = self.served.open.remove(&(from, to)) {
+            self.retained.tree.close(cursor);
         }
-    }
-
-    fn close_replay(&mut self, place: usize) {
-        let (_, _, cursor) = self.served.open.swap_remove(place);
-        self.retained.tree.close(cursor);
     }
 
     /// Some retained messages have come.
@@ -230,6 +281,31 @@ impl Shard {
         self.pump_replays(key, now, out);
     }
 
+    /// The subscription has gone or is made anew.
+    pub(crate) fn stop_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
+        let session = &mut self.sessions[key.0 as usize];
+        let same = |replay: &Replay| *replay.filter == *filter;
+        if let Some(place) = session.replays.iter().position(same) {
+            let replay = session.replays.remove(place);
+            let of = address(key, session);
+            self.cancel(of, &replay, out);
+        }
+    }
+
+    fn cancel<O: Output>(&mut self, session: SessionAddress, replay: &Replay, out: &mut O) {
+        if !replay.has_begun {
+            return;
+        }
+        let to = ReplayAddress { session, replay: replay.number };
+        for shard in replay.sources.iter() {
+            if shard == self.id {
+                self.cancel_replay(shard, to);
+            } else {
+                out.to_shard(shard, Envelope::ReplayCancel(to));
+            }
+        }
+    }
+
     /// The connection is gone: what has not been sent begins anew with the next one, if there is to
     /// be one.
     pub(crate) fn stop_replays<O: Output>(
@@ -241,17 +317,7 @@ impl Shard {
     ) {
         let replays = core::mem::take(&mut self.sessions[key.0 as usize].replays);
         for replay in replays {
-            let session = crate::envelope::SessionAddress { key, uid };
-            let to = ReplayAddress { session, replay: replay.number };
-            if replay.has_begun {
-                for shard in replay.sources.iter() {
-                    if shard == self.id {
-                        self.cancel_replay(shard, to);
-                    } else {
-                        out.to_shard(shard, Envelope::ReplayCancel(to));
-                    }
-                }
-            }
+            self.cancel(SessionAddress { key, uid }, &replay, out);
             if goes_on {
                 self.add_replay(key, &replay.filter, replay.grant);
             }

@@ -4,6 +4,7 @@
 //! end.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,17 +12,17 @@ use core::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use mqtt_proto::PacketIdentifier;
 use mqtt_proto::packet::SubscriptionOptions;
 use mqtt_proto::qos::SenderState;
-use mqtt_proto::{PacketIdentifier, QoS};
 
-use crate::deliver::GrantExtra;
 use crate::expiry::Timer;
+use crate::grant::GrantExtra;
 use crate::ids::{ListenerId, RecordId, SessionKey, SessionUid};
 use crate::message::{Message, Passing};
 use crate::output::Output;
 use crate::record::{MessageRecord, Record, UnreadableRecord};
-use crate::session::{Flight, Kept, NEVER_EXPIRES, Session};
+use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
 use crate::will::Will;
@@ -32,11 +33,13 @@ pub struct Restore {
     sessions: Vec<(SessionUid, OwnedSession)>,
     subscriptions: Vec<(RecordId, SessionUid, Box<str>, SubscriptionOptions, u32)>,
     messages: Vec<(RecordId, Arc<Message>, Vec<OwnedEntry>)>,
-    done: Vec<(RecordId, RecordId, SessionUid)>,
+    /// Record, message, entry.
+    done: Vec<(RecordId, RecordId, u32)>,
     exchanges: Vec<(RecordId, SessionUid, u16, Exchange)>,
     retained: Vec<(RecordId, Arc<Message>)>,
     wills: Vec<(RecordId, SessionUid, Instant, Arc<Message>)>,
-    highest: Vec<RecordId>,
+    /// The highest number seen for each shard that gave out numbers.
+    highest: BTreeMap<u8, RecordId>,
 }
 
 /// What a restore found, for the log line at start.
@@ -60,14 +63,14 @@ struct OwnedSession {
 
 struct OwnedEntry {
     session: SessionUid,
-    qos: QoS,
-    retain: bool,
+    how: How,
     extra: Option<Arc<GrantExtra>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Exchange {
-    Sent(RecordId),
+    /// Message and entry.
+    Sent(RecordId, u32),
     Released,
     Received,
 }
@@ -78,11 +81,7 @@ impl Restore {
     /// # Errors
     /// A record this version can't read; nothing of it is used.
     pub fn record(&mut self, id: RecordId, bytes: &[u8]) -> Result<(), UnreadableRecord> {
-        self.highest.push(id);
-        if self.highest.len() > 1024 {
-            let highest = self.highest.iter().copied().max();
-            self.highest = highest.into_iter().collect();
-        }
+        self.saw(id);
         match Record::decode(bytes)? {
             Record::Session(session) => {
                 let owned = OwnedSession {
@@ -98,21 +97,20 @@ impl Restore {
                 self.subscriptions.push((id, session, filter.into(), options, identifier));
             }
             Record::Message { message, entries } => {
-                let entries = Record::entries(entries).map(|entry| {
+                let entries = (0..).zip(Record::entries(entries)).map(|(number, entry)| {
                     let share = (!entry.share.is_empty()).then_some(entry.share);
                     let extra = GrantExtra::from_encoded(entry.identifiers.to_vec(), share);
                     OwnedEntry {
                         session: entry.session,
-                        qos: entry.qos,
-                        retain: entry.retain,
+                        how: How::new(entry.qos, entry.retain, number),
                         extra: extra.map(Arc::new),
                     }
                 });
                 self.messages.push((id, owned_message(message), entries.collect()));
             }
-            Record::Done { message, session } => self.done.push((id, message, session)),
-            Record::Sent { session, packet_id, message } => {
-                self.exchanges.push((id, session, packet_id, Exchange::Sent(message)));
+            Record::Done { message, entry } => self.done.push((id, message, entry)),
+            Record::Sent { session, packet_id, message, entry } => {
+                self.exchanges.push((id, session, packet_id, Exchange::Sent(message, entry)));
             }
             Record::Released { session, packet_id } => {
                 self.exchanges.push((id, session, packet_id, Exchange::Released));
@@ -120,7 +118,11 @@ impl Restore {
             Record::Received { session, packet_id } => {
                 self.exchanges.push((id, session, packet_id, Exchange::Received));
             }
-            Record::Retained(message) => self.retained.push((id, owned_message(message))),
+            Record::Retained(message) => {
+                // Its publisher may be younger than the record, which each new value keeps.
+                message.publisher.into_iter().for_each(|publisher| self.saw(RecordId(publisher.0)));
+                self.retained.push((id, owned_message(message)));
+            }
             Record::Will { session, due, message } => {
                 self.wills.push((id, session, due, owned_message(message)));
             }
@@ -128,13 +130,21 @@ impl Restore {
         Ok(())
     }
 
+    /// A number that must not be given out again.
+    fn saw(&mut self, id: RecordId) {
+        let highest = self.highest.entry((id.0 >> 56) as u8).or_insert(id);
+        *highest = id.max(*highest);
+    }
+
     /// Puts everything into a new shard. Other shards are told of its subscriptions through `out`.
-    pub fn finish<O: Output>(self, shard: &mut Shard, now: Instant, out: &mut O) -> Restored {
+    pub fn finish<O: Output>(mut self, shard: &mut Shard, now: Instant, out: &mut O) -> Restored {
+        // Numbers rise with time: this is the order in which everything came about.
+        self.messages.sort_unstable_by_key(|(record, ..)| *record);
+        self.exchanges.sort_unstable_by_key(|(record, ..)| *record);
         let mut found = Restored::default();
-        self.highest.iter().for_each(|id| shard.journal.seen_id(*id));
+        self.highest.values().for_each(|id| shard.journal.seen_id(*id));
         let mut keys = HashMap::with_hasher(FixedState::with_seed(0));
         for (uid, owned) in self.sessions {
-            shard.journal.seen_id(RecordId(uid.0));
             let key = shard.restore_session(uid, owned, now);
             keys.insert(uid, key);
             found.sessions += 1;
@@ -160,51 +170,67 @@ impl Restore {
                 shard.journal.kill(record, out);
             }
         }
-        let mut done: HashMap<RecordId, Vec<(RecordId, SessionUid)>, FixedState> =
-            HashMap::with_hasher(FixedState::with_seed(0));
-        for (id, message, session) in self.done {
-            done.entry(message).or_default().push((id, session));
-        }
-        let mut sent = HashMap::with_hasher(FixedState::with_seed(0));
-        for &(id, uid, packet_id, exchange) in &self.exchanges {
-            match (keys.get(&uid), exchange) {
-                (Some(_), Exchange::Sent(message)) => {
-                    sent.insert((uid, message), (id, packet_id));
-                }
-                (Some(&key), exchange) => shard.restore_exchange(key, id, packet_id, exchange),
-                (None, _) => shard.journal.kill(id, out),
-            }
-        }
-        for (record, message, entries) in self.messages {
-            let done = done.remove(&record).unwrap_or_default();
-            let waiting: Vec<_> = entries
-                .into_iter()
-                .filter(|entry| done.iter().all(|(_, session)| *session != entry.session))
-                .filter_map(|entry| Some((*keys.get(&entry.session)?, entry)))
-                .collect();
-            let done: Vec<_> = done.into_iter().map(|(id, _)| id).collect();
-            if waiting.is_empty() {
-                done.into_iter().chain([record]).for_each(|id| shard.journal.kill(id, out));
-                continue;
-            }
-            found.messages += 1;
-            found.queued += waiting.len();
-            let stored = shard.journal.restore_message(record, waiting.len() as u32, done);
-            for (key, entry) in waiting {
-                let kept = Kept {
-                    message: Arc::clone(&message),
-                    extra: entry.extra,
-                    stored: Some(stored),
-                    qos: entry.qos,
-                    retain: entry.retain,
-                };
-                shard.restore_entry(key, kept, sent.remove(&(entry.session, record)));
-            }
-        }
-        // What is left was sent and acknowledged in the same breath.
-        sent.into_values().for_each(|(id, _)| shard.journal.kill(id, out));
+        let (messages, queued) =
+            restore_messages(shard, &keys, self.messages, self.done, self.exchanges, out);
+        found.messages = messages;
+        found.queued = queued;
         found
     }
+}
+
+type Keys = HashMap<SessionUid, SessionKey, FixedState>;
+
+/// Messages back into queues and windows, exchanges back into their machines. Returns how many
+/// messages there are and how many sessions they wait for in all.
+fn restore_messages<O: Output>(
+    shard: &mut Shard,
+    keys: &Keys,
+    messages: Vec<(RecordId, Arc<Message>, Vec<OwnedEntry>)>,
+    done: Vec<(RecordId, RecordId, u32)>,
+    exchanges: Vec<(RecordId, SessionUid, u16, Exchange)>,
+    out: &mut O,
+) -> (usize, usize) {
+    let mut done_of: HashMap<RecordId, Vec<(RecordId, u32)>, FixedState> =
+        HashMap::with_hasher(FixedState::with_seed(0));
+    for (id, message, entry) in done {
+        done_of.entry(message).or_default().push((id, entry));
+    }
+    let mut sent = BTreeMap::new();
+    for (id, uid, packet_id, exchange) in exchanges {
+        match (keys.get(&uid), exchange) {
+            (Some(_), Exchange::Sent(message, entry)) => {
+                sent.insert((message, entry), (id, packet_id));
+            }
+            (Some(&key), exchange) => shard.restore_exchange(key, id, packet_id, exchange, out),
+            (None, _) => shard.journal.kill(id, out),
+        }
+    }
+    let mut found = (0, 0);
+    for (record, message, entries) in messages {
+        let done = done_of.remove(&record).unwrap_or_default();
+        let waiting: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| done.iter().all(|(_, number)| *number != entry.how.entry()))
+            .filter_map(|entry| Some((*keys.get(&entry.session)?, entry)))
+            .collect();
+        let done: Vec<_> = done.into_iter().map(|(id, _)| id).collect();
+        if waiting.is_empty() {
+            done.into_iter().chain([record]).for_each(|id| shard.journal.kill(id, out));
+            continue;
+        }
+        found = (found.0 + 1, found.1 + waiting.len());
+        let stored = shard.journal.restore_message(record, waiting.len() as u32, done);
+        for (key, entry) in waiting {
+            let (how, extra) = (entry.how, entry.extra);
+            let kept = Kept { message: Arc::clone(&message), extra, stored: Some(stored), how };
+            let exchange = sent.remove(&(record, how.entry()));
+            shard.restore_entry(key, kept, exchange, out);
+        }
+    }
+    // What speaks of messages that are gone was superseded in the same breath.
+    sent.into_values().for_each(|(id, _)| shard.journal.kill(id, out));
+    done_of.into_values().flatten().for_each(|(id, _)| shard.journal.kill(id, out));
+    found
 }
 
 impl Shard {
@@ -220,38 +246,52 @@ impl Shard {
         session.expiry_seconds = owned.expiry_seconds;
         // Connected when the broker went down: absent from now on.
         session.offline_since = owned.offline_since.min(now);
-        let due = session.offline_since.plus_seconds(session.expiry_seconds);
-        let expires = session.expiry_seconds != NEVER_EXPIRES;
+        session.is_recorded = true;
         let key = self.insert_session(session);
-        if expires {
-            self.timers.set(due, Timer::Session(key, uid));
-        }
+        self.set_session_timer(key);
         key
     }
 
-    fn restore_exchange(
+    fn restore_exchange<O: Output>(
         &mut self,
         key: SessionKey,
         record: RecordId,
         packet_id: u16,
         exchange: Exchange,
+        out: &mut O,
     ) {
-        let Some(packet_id) = PacketIdentifier::new(packet_id) else { return };
         let session = &mut self.sessions[key.0 as usize];
-        let records = session.records.get_or_insert_default();
-        if exchange == Exchange::Received {
-            session.receiver.restore(packet_id);
-            records.received.insert(packet_id, record);
-        } else if session.sender.restore(packet_id, SenderState::AwaitPubcomp, None).is_ok() {
-            records.sent.insert(packet_id, record);
+        if let Some(packet_id) = PacketIdentifier::new(packet_id) {
+            let records = session.records.get_or_insert_default();
+            let state = SenderState::AwaitPubcomp;
+            if exchange == Exchange::Received && !session.receiver.contains(packet_id) {
+                session.receiver.restore(packet_id);
+                records.received.insert(packet_id, record);
+                return;
+            }
+            if exchange == Exchange::Released
+                && session.sender.restore(packet_id, state, None).is_ok()
+            {
+                records.sent.insert(packet_id, record);
+                return;
+            }
         }
+        self.journal.kill(record, out);
     }
 
-    fn restore_entry(&mut self, key: SessionKey, kept: Kept, sent: Option<(RecordId, u16)>) {
-        let size = kept.message.payload().len() as u32;
+    /// A message that was sent with QoS 2 is in flight still; all others wait in the queue.
+    fn restore_entry<O: Output>(
+        &mut self,
+        key: SessionKey,
+        kept: Kept,
+        sent: Option<(RecordId, u16)>,
+        out: &mut O,
+    ) {
         let session = &mut self.sessions[key.0 as usize];
         if let Some((record, packet_id)) = sent {
-            if let Some(packet_id) = PacketIdentifier::new(packet_id) {
+            let is_free = |id: &PacketIdentifier| session.sender.iter().all(|f| f.id != *id);
+            if let Some(packet_id) = PacketIdentifier::new(packet_id).filter(is_free) {
+                let size = kept.message.payload().len() as u32;
                 let flight = Flight { kept: Some(kept), size };
                 let state = SenderState::AwaitPubrec;
                 if session.sender.restore(packet_id, state, Some(flight)).is_ok() {
@@ -259,10 +299,15 @@ impl Shard {
                 }
                 return;
             }
+            self.journal.kill(record, out);
         }
         self.stats.queued += 1;
         self.stats.queued_bytes += kept.message.size() as u64;
+        let expires = kept.message.expires_at < Instant::NEVER;
         self.sessions[key.0 as usize].queue.push(kept);
+        if expires {
+            self.start_queue_sweep(Instant(0));
+        }
     }
 }
 

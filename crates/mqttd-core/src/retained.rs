@@ -1,6 +1,7 @@
 //! Retained messages (MQTT 3.3.1.3). Each topic belongs to one shard, chosen by its hash; the
 //! others send it what is to be kept.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::hash::BuildHasher;
 
@@ -22,14 +23,18 @@ use crate::time::Instant;
 pub(crate) struct Retained {
     pub(crate) message: Arc<Message>,
     record: Option<RecordId>,
+    number: u64,
 }
 
 /// This shard's part of the retained messages.
 pub(crate) struct RetainedMessages {
     pub(crate) tree: NameTree<Retained>,
     owner: FixedState,
-    /// The earliest expiry a timer is set for.
-    sweep_at: Instant,
+    /// Those that expire, by when and [`Retained::number`].
+    expiring: BTreeMap<(Instant, u64), Arc<Message>>,
+    made: u64,
+    /// When the timer that counts is due.
+    pub(crate) timer_at: Instant,
 }
 
 impl RetainedMessages {
@@ -38,7 +43,9 @@ impl RetainedMessages {
             tree: NameTree::new(seed),
             // The same in every shard and every run: records stay with their shard.
             owner: FixedState::with_seed(0),
-            sweep_at: Instant::NEVER,
+            expiring: BTreeMap::new(),
+            made: 0,
+            timer_at: Instant::NEVER,
         }
     }
 
@@ -81,10 +88,7 @@ impl Shard {
         let topic = message.topic();
         let old = self.retained.tree.get(topic).and_then(|retained| retained.record);
         if message.payload().is_empty() {
-            self.retained.tree.remove(topic);
-            if let Some(record) = old {
-                self.journal.kill(record, out);
-            }
+            self.remove_retained(topic, out);
         } else {
             let message = self.with_retain_expiry(message, now);
             // What the Server says about itself is said anew after a restart.
@@ -97,19 +101,42 @@ impl Shard {
             };
             self.insert_retained(message, record);
         }
-        self.stats.retained = self.retained.tree.len() as u64;
         let appended = self.journal.appended();
         if appended > before { appended } else { Lsn::default() }
     }
 
     pub(crate) fn insert_retained(&mut self, message: Arc<Message>, record: Option<RecordId>) {
-        if message.expires_at < self.retained.sweep_at {
-            self.retained.sweep_at = message.expires_at;
-            self.timers.set(message.expires_at, Timer::Retained);
+        let expires_at = message.expires_at;
+        self.retained.made += 1;
+        let number = self.retained.made;
+        if expires_at < Instant::NEVER {
+            self.retained.expiring.insert((expires_at, number), Arc::clone(&message));
         }
-        let retained = Retained { message: Arc::clone(&message), record };
-        self.retained.tree.insert(message.topic(), retained);
+        let retained = Retained { message: Arc::clone(&message), record, number };
+        if let Some(old) = self.retained.tree.insert(message.topic(), retained) {
+            self.retained.expiring.remove(&(old.message.expires_at, old.number));
+        }
         self.stats.retained = self.retained.tree.len() as u64;
+        self.set_retained_timer();
+    }
+
+    fn remove_retained<O: Output>(&mut self, topic: &str, out: &mut O) {
+        let Some(old) = self.retained.tree.remove(topic) else { return };
+        self.retained.expiring.remove(&(old.message.expires_at, old.number));
+        if let Some(record) = old.record {
+            self.journal.kill(record, out);
+        }
+        self.stats.retained = self.retained.tree.len() as u64;
+    }
+
+    /// One timer for the first expiry; those it replaces find nothing to do.
+    fn set_retained_timer(&mut self) {
+        let Some((&(first, _), _)) = self.retained.expiring.first_key_value() else { return };
+        if first < self.retained.timer_at {
+            self.retained.timer_at = first;
+            self.timers.set(first, Timer::Retained);
+            self.prune_timers();
+        }
     }
 
     fn with_retain_expiry(&self, message: Arc<Message>, now: Instant) -> Arc<Message> {
@@ -126,24 +153,17 @@ impl Shard {
 
     /// Clears what has expired, and sets the timer for the next.
     pub(crate) fn expire_retained<O: Output>(&mut self, now: Instant, out: &mut O) {
-        let mut next = Instant::NEVER;
-        let mut expired = alloc::vec::Vec::new();
-        self.retained.tree.for_each(|topic, retained| {
-            if retained.message.expires_at <= now {
-                expired.push(alloc::string::String::from(topic));
-            } else {
-                next = next.min(retained.message.expires_at);
-            }
-        });
-        for topic in expired {
-            if let Some(Retained { record: Some(record), .. }) = self.retained.tree.remove(&topic) {
-                self.journal.kill(record, out);
-            }
+        if self.retained.timer_at > now {
+            return;
         }
-        self.stats.retained = self.retained.tree.len() as u64;
-        self.retained.sweep_at = next;
-        // Not more than one sweep a second, however the expiries are spread.
-        self.timers
-            .set(next.max(now.plus_millis(1000)).min(next.plus_millis(1000)), Timer::Retained);
+        while let Some(first) = self.retained.expiring.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            let message = first.remove();
+            self.remove_retained(message.topic(), out);
+        }
+        self.retained.timer_at = Instant::NEVER;
+        self.set_retained_timer();
     }
 }

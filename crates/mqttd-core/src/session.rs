@@ -13,7 +13,7 @@ use mqtt_proto::qos::{Receiver, Sender};
 use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
-use crate::deliver::GrantExtra;
+use crate::grant::GrantExtra;
 use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
 use crate::message::Message;
 use crate::queue::Queue;
@@ -44,6 +44,10 @@ pub(crate) struct Session {
     pub(crate) subscriptions: HashTable<Subscribed>,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) replays: Vec<Replay>,
+    /// Its own record is in the log.
+    pub(crate) is_recorded: bool,
+    /// When its entry for [`crate::expiry::Timer::Session`] is due, if there is one.
+    pub(crate) timer_at: Instant,
     /// How many of `subscriptions` are shared.
     pub(crate) shared: u32,
     /// Records of this session beside its own; `None` while it has none.
@@ -69,8 +73,9 @@ pub(crate) struct Online {
     pub(crate) inflight_bytes: u64,
     /// Acknowledgements that wait for the log or another shard; later ones queue behind them.
     pub(crate) held: u32,
-    /// Unfinished QoS 1 PUBLISH packets from the Client among `held`.
-    pub(crate) held_publishes: u16,
+    /// QoS 1 and 2 messages from the Client on this connection that the Server has not finished:
+    /// what counts against its Receive Maximum (4.9).
+    pub(crate) receiving: u16,
     /// A drop has been reported and nothing got through since.
     pub(crate) is_dropping: bool,
 }
@@ -92,11 +97,13 @@ pub(crate) struct Kept {
     pub(crate) extra: Option<Arc<GrantExtra>>,
     /// The message's record, when this entry is durable.
     pub(crate) stored: Option<StoredKey>,
-    /// QoS of this delivery.
-    pub(crate) qos: QoS,
-    /// RETAIN flag of this delivery.
-    pub(crate) retain: bool,
+    pub(crate) how: How,
 }
+
+/// QoS and RETAIN flag of one delivery, and which entry of the message's record it is, in one word:
+/// there is one for each waiting message of each session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How(u32);
 
 /// What the sender remembers of a message in flight. A session that ends with its connection never
 /// sends again, so nothing is kept for it.
@@ -136,6 +143,8 @@ impl Session {
             subscriptions: HashTable::new(),
             will: None,
             replays: Vec::new(),
+            is_recorded: false,
+            timer_at: Instant::NEVER,
             shared: 0,
             records: None,
         }
@@ -155,6 +164,29 @@ impl Session {
     /// Its subscription to `filter`.
     pub(crate) fn subscribed(&self, hash: u64, filter: &str) -> Option<&Subscribed> {
         self.subscriptions.find(hash, |entry| *entry.filter == *filter)
+    }
+}
+
+impl How {
+    /// `entry`: the place among the record's entries; 0 without a record.
+    #[inline]
+    pub(crate) fn new(qos: QoS, retain: bool, entry: u32) -> Self {
+        Self(entry << 3 | u32::from(retain) << 2 | qos as u32)
+    }
+
+    #[inline]
+    pub(crate) fn qos(self) -> QoS {
+        QoS::from_u8((self.0 & 0b11) as u8).unwrap_or(QoS::AtMostOnce)
+    }
+
+    #[inline]
+    pub(crate) fn retain(self) -> bool {
+        self.0 & 0b100 != 0
+    }
+
+    #[inline]
+    pub(crate) fn entry(self) -> u32 {
+        self.0 >> 3
     }
 }
 

@@ -14,12 +14,11 @@ use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, ReasonCode};
 use slab::Slab;
 
-use crate::acknowledge::HeldAnswers;
-use crate::deliver::Frames;
-use crate::drops::DropReason;
-use crate::envelope::Envelope;
+use crate::acknowledge::{HeldAnswers, Wait};
+use crate::envelope::{Envelope, Token};
 use crate::event::Event;
-use crate::expiry::{Timer, Timers};
+use crate::expiry::{QueueSweep, Timer, Timers};
+use crate::frames::Frames;
 use crate::ids::{ConnectionKey, Lsn, SessionKey, ShardId};
 use crate::journal::Journal;
 use crate::matching::Matching;
@@ -28,7 +27,7 @@ use crate::notice::{Ending, Notice};
 use crate::output::Output;
 use crate::replay::ServedReplays;
 use crate::retained::RetainedMessages;
-use crate::session::{Kept, Session};
+use crate::session::Session;
 use crate::settings::Settings;
 use crate::shared::Groups;
 use crate::stats::Stats;
@@ -54,6 +53,11 @@ pub struct Shard {
     pub(crate) timers: Timers,
     pub(crate) stats: Stats,
     pub(crate) frames: Frames,
+    /// Another shard was sent news of a subscription by the packet in hand.
+    pub(crate) announced: bool,
+    /// The latest answer that waits until the others know of its subscriptions.
+    pub(crate) last_sync: Option<Token>,
+    pub(crate) sweep: QueueSweep,
     /// Sessions to look at again at the next tick.
     pub(crate) pump_later: Vec<SessionKey>,
     pub(crate) epochs: u64,
@@ -80,11 +84,14 @@ impl Shard {
             matching,
             groups: Groups::new(seed),
             retained: RetainedMessages::new(seed),
-            served: ServedReplays::default(),
+            served: ServedReplays::new(seed),
             held: HeldAnswers::default(),
             timers: Timers::default(),
             stats: Stats::default(),
             frames: Frames::default(),
+            announced: false,
+            last_sync: None,
+            sweep: QueueSweep::default(),
             pump_later: Vec::new(),
             epochs: 0,
             replays_made: 0,
@@ -232,14 +239,11 @@ impl Shard {
         if let Some(expiry) = disconnect.properties.u32(PropertyId::SessionExpiryInterval) {
             let max = self.settings.session_expiry_seconds_max.unwrap_or(u32::MAX);
             let session = &mut self.sessions[key.0 as usize];
+            let expiry = expiry.min(max);
             if session.expiry_seconds == 0 && expiry > 0 {
                 return Err(Offence::SessionExpiryFromZero);
             }
-            let was_persistent = session.is_persistent();
-            session.expiry_seconds = expiry.min(max);
-            if was_persistent && expiry == 0 {
-                self.forget_records(key, out);
-            }
+            session.expiry_seconds = expiry;
         }
         let ending = match disconnect.reason {
             ReasonCode::Success => Ending::Disconnected,
@@ -255,11 +259,14 @@ impl Shard {
                 let mut passing = Passing::from_message(&message);
                 let need = self.route_local(&mut passing, now, out);
                 if let Some(token) = confirm {
-                    self.confirm(from, token, need, out);
+                    self.confirm(from, token, Wait { need, confirms: 0 }, out);
                 }
             }
             Envelope::Directed { to, grant, message, confirm } => {
                 let before = self.journal.appended();
+                // Wherever it goes from here, the answer is this shard's to pass on.
+                let own = confirm.map(|_| self.held.next_token());
+                let mut confirms = 0;
                 let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
                 if there {
                     let mut passing = Passing::from_message(&message);
@@ -267,15 +274,18 @@ impl Shard {
                     self.deliver(to.key, &grant, &mut passing, false, now, &mut frames, out);
                     self.journal.close_message(&passing, out);
                 } else {
-                    self.redirect(&grant, &message, now, out);
+                    confirms = self.redirect(&grant, &message, own, now, out);
                 }
                 if let Some(token) = confirm {
                     let appended = self.journal.appended();
                     let need = if appended > before { appended } else { Lsn::default() };
-                    self.confirm(from, token, need, out);
+                    self.confirm(from, token, Wait { need, confirms }, out);
                 }
             }
-            Envelope::Confirm(token) => self.confirmed(token, out),
+            Envelope::Sync(token) => {
+                out.to_shard(from, Envelope::Confirm { token, kept: true });
+            }
+            Envelope::Confirm { token, kept } => self.confirmed(token, kept, out),
             Envelope::Interest { filter, present } => self.set_interest(from, &filter, present),
             Envelope::Member { filter, member } => {
                 self.groups.update(&filter, from, member, &mut self.matching.groups);
@@ -284,7 +294,7 @@ impl Shard {
             Envelope::Retain { message, confirm } => {
                 let need = self.set_retained(message, now, out);
                 if let Some(token) = confirm {
-                    self.confirm(from, token, need, out);
+                    self.confirm(from, token, Wait { need, confirms: 0 }, out);
                 }
             }
             Envelope::ReplayMore { to, filter } => {
@@ -318,6 +328,7 @@ impl Shard {
                     }
                 }
                 Timer::Retained => self.expire_retained(now, out),
+                Timer::Queues => self.sweep_queues(now, out),
             }
         }
     }
@@ -344,16 +355,6 @@ impl Shard {
         }
     }
 
-    fn check_session_expiry<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
-        let due = session.offline_since.plus_seconds(session.expiry_seconds);
-        if session.online.is_none() && due <= now {
-            out.notice(Notice::SessionExpired { client_id: &session.client_id });
-            self.stats.expired_sessions += 1;
-            self.end_session(key, now, out);
-        }
-    }
-
     fn set_settings(&mut self, settings: Arc<Settings>) {
         self.matching.duplicate_overlaps = settings.duplicate_overlaps;
         self.matching.changed();
@@ -365,85 +366,6 @@ impl Shard {
         for index in 0..self.connections.len() {
             let ending = Ending::Server(ReasonCode::ServerShuttingDown);
             self.end_connection(ConnectionKey(index as u32), ending, now, out);
-        }
-    }
-
-    /// The session is over: its subscriptions, its waiting messages and its records go
-    /// [MQTT-4.1.0-1].
-    pub(crate) fn end_session<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        self.publish_will(key, now, out);
-        let session = &mut self.sessions[key.0 as usize];
-        let subscriptions = core::mem::take(&mut session.subscriptions);
-        for subscribed in &subscriptions {
-            self.withdraw(key, &subscribed.filter, out);
-        }
-        let uid = self.sessions[key.0 as usize].uid;
-        self.stop_replays(key, uid, false, out);
-        self.forget_session_records(key, &subscriptions, out);
-        let session = self.remove_session(key);
-        let mut orphans = Vec::new();
-        for flight in session.sender.iter() {
-            let at_least_once = flight.qos == mqtt_proto::QoS::AtLeastOnce;
-            let Some(kept) = flight.message.and_then(|flight| flight.kept.as_ref()) else {
-                continue;
-            };
-            if let Some(stored) = kept.stored {
-                self.journal.complete(stored, session.uid, out);
-            }
-            // A QoS 2 message in flight is never sent to another member [MQTT-4.8.2-5].
-            if at_least_once && is_shared(kept) {
-                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
-            } else {
-                self.stats.drop(DropReason::SessionEnded);
-            }
-        }
-        for kept in session.queue.iter() {
-            self.unqueued(kept);
-            if let Some(stored) = kept.stored {
-                self.journal.complete(stored, session.uid, out);
-            }
-            if is_shared(kept) {
-                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
-            } else {
-                self.stats.drop(DropReason::SessionEnded);
-            }
-        }
-        for (extra, message) in orphans {
-            self.redirect_share(
-                extra.as_ref().and_then(|e| e.share.as_deref()),
-                &message,
-                now,
-                out,
-            );
-        }
-    }
-
-    /// A message chosen for a member that is gone goes to another one.
-    fn redirect<O: Output>(
-        &mut self,
-        grant: &crate::deliver::Grant,
-        message: &Arc<crate::message::Message>,
-        now: Instant,
-        out: &mut O,
-    ) {
-        let share = grant.extra.as_ref().and_then(|extra| extra.share.as_deref());
-        self.redirect_share(share, message, now, out);
-    }
-
-    fn redirect_share<O: Output>(
-        &mut self,
-        share: Option<&str>,
-        message: &Arc<crate::message::Message>,
-        now: Instant,
-        out: &mut O,
-    ) {
-        match share.and_then(|share| self.groups.find(share)) {
-            Some(group) => {
-                let mut passing = Passing::from_message(message);
-                self.deliver_to_group(group, &mut passing, None, now, out);
-                self.journal.close_message(&passing, out);
-            }
-            None => self.stats.drop(DropReason::SessionEnded),
         }
     }
 
@@ -504,45 +426,11 @@ impl Shard {
         key
     }
 
-    fn remove_session(&mut self, key: SessionKey) -> Session {
+    pub(crate) fn remove_session(&mut self, key: SessionKey) -> Session {
         let hash = self.hash(&self.sessions[key.0 as usize].client_id);
         if let Ok(entry) = self.by_client_id.find_entry(hash, |other| *other == key) {
             entry.remove();
         }
         self.sessions.remove(key.0 as usize)
     }
-
-    /// The session is no longer persistent: what the log has of it is not needed.
-    pub(crate) fn forget_records<O: Output>(&mut self, key: SessionKey, out: &mut O) {
-        let subscriptions = core::mem::take(&mut self.sessions[key.0 as usize].subscriptions);
-        self.forget_session_records(key, &subscriptions, out);
-        let session = &mut self.sessions[key.0 as usize];
-        session.subscriptions = subscriptions;
-        for subscribed in session.subscriptions.iter_mut() {
-            subscribed.record = None;
-        }
-    }
-
-    fn forget_session_records<O: Output>(
-        &mut self,
-        key: SessionKey,
-        subscriptions: &HashTable<crate::session::Subscribed>,
-        out: &mut O,
-    ) {
-        let session = &mut self.sessions[key.0 as usize];
-        let own = session.is_persistent().then_some(crate::ids::RecordId(session.uid.0));
-        let exchanges = session.records.take().map(|records| *records).unwrap_or_default();
-        let all = own
-            .into_iter()
-            .chain(subscriptions.iter().filter_map(|subscribed| subscribed.record))
-            .chain(exchanges.sent.into_values())
-            .chain(exchanges.received.into_values());
-        for record in all {
-            self.journal.kill(record, out);
-        }
-    }
-}
-
-fn is_shared(kept: &Kept) -> bool {
-    kept.extra.as_ref().is_some_and(|extra| extra.share.is_some())
 }

@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 use mqtt_proto::topic::{FilterTrie, SharedFilter};
 use slab::Slab;
 
-use crate::deliver::Grant;
 use crate::envelope::{MemberState, SessionAddress};
+use crate::grant::Grant;
 use crate::ids::ShardId;
 
 /// All groups, by number and by whole filter.

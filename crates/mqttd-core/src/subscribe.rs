@@ -5,15 +5,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mqtt_auth::Action;
-use mqtt_proto::packet::{
-    PacketType, RetainHandling, Suback, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
-};
+use mqtt_proto::ReasonCode;
+use mqtt_proto::packet::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use mqtt_proto::property::PropertyId;
-use mqtt_proto::{Properties, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
-use crate::deliver::{Grant, GrantExtra, address};
+use crate::deliver::address;
 use crate::envelope::{Envelope, MemberState};
+use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
 use crate::notice::Notice;
@@ -38,22 +37,34 @@ impl Shard {
     ) {
         let identifier = subscribe.properties.u32(PropertyId::SubscriptionIdentifier).unwrap_or(0);
         let before = self.journal.appended();
-        let codes: Vec<u8> = subscribe
+        // Somebody else's news of the same filter may still be under way.
+        self.announced = self.last_sync.is_some_and(|token| self.held.holds(token));
+        let mut new = Vec::new();
+        let codes = subscribe
             .filters
             .iter()
-            .map(|(filter, options)| self.subscribe(key, filter, options, identifier, out).value())
+            .map(|(filter, options)| {
+                let count = self.sessions[key.0 as usize].subscriptions.len();
+                let code = self.subscribe(key, filter, options, identifier, out);
+                let session = &self.sessions[key.0 as usize];
+                if self.journal.is_on() && session.subscriptions.len() > count {
+                    new.push(Box::from(filter));
+                }
+                code.value()
+            })
             .collect();
-        let Some(online) = &self.sessions[key.0 as usize].online else { return };
-        let mut encoded = Vec::new();
-        Suback {
-            packet_id: subscribe.packet_id,
-            properties: Properties::EMPTY,
-            reason_codes: &codes,
+        let mut wait = self.since(before);
+        if self.announced {
+            // In force means in force everywhere: the other shards answer once they know.
+            let token = self.held.next_token();
+            self.last_sync = Some(token);
+            for shard in self.others() {
+                out.to_shard(shard, Envelope::Sync(token));
+                wait.confirms += 1;
+            }
         }
-        .encode(online.version, &mut encoded)
-        .expect("a SUBACK has fewer bytes than its SUBSCRIBE");
-        let answer = Answer::Encoded(PacketType::Suback, encoded.into());
-        self.acknowledge(key, answer, self.since(before), out);
+        let answer = Answer::Suback { packet_id: subscribe.packet_id, codes, new };
+        self.acknowledge(key, answer, wait, out);
         if self.sessions[key.0 as usize].online.as_ref().is_some_and(|online| online.held == 0) {
             self.pump_replays(key, now, out);
         } else {
@@ -69,7 +80,7 @@ impl Shard {
         out: &mut O,
     ) {
         let before = self.journal.appended();
-        let codes: Vec<u8> = unsubscribe
+        let codes = unsubscribe
             .filters
             .iter()
             .map(|filter| {
@@ -80,16 +91,7 @@ impl Shard {
                 }
             })
             .collect();
-        let Some(online) = &self.sessions[key.0 as usize].online else { return };
-        let mut encoded = Vec::new();
-        Unsuback {
-            packet_id: unsubscribe.packet_id,
-            properties: Properties::EMPTY,
-            reason_codes: &codes,
-        }
-        .encode(online.version, &mut encoded)
-        .expect("an UNSUBACK has fewer bytes than its UNSUBSCRIBE");
-        let answer = Answer::Encoded(PacketType::Unsuback, encoded.into());
+        let answer = Answer::Unsuback { packet_id: unsubscribe.packet_id, codes };
         self.acknowledge(key, answer, self.since(before), out);
     }
 
@@ -130,6 +132,9 @@ impl Shard {
         // A shared subscription is not sent retained messages (4.8.2).
         if wanted && self.settings.retain_available && !filter.starts_with(SHARE) {
             let extra = GrantExtra::new(&[identifier], None).map(Arc::new);
+            if !is_new {
+                self.stop_replay(key, filter, out);
+            }
             self.add_replay(key, filter, Grant::new(options, extra));
         }
         ReasonCode::from_u8(options.qos as u8).unwrap_or(ReasonCode::Success)
@@ -214,6 +219,7 @@ impl Shard {
             self.journal.kill(record, out);
         }
         out.notice(Notice::Unsubscribed { client_id: &session.client_id, filter });
+        self.stop_replay(key, filter, out);
         self.withdraw(key, filter, out);
         true
     }
@@ -278,6 +284,7 @@ impl Shard {
 
     fn announce<O: Output>(&mut self, filter: &str, member: MemberState, out: &mut O) {
         for shard in self.others() {
+            self.announced = true;
             let (filter, member) = (Box::from(filter), member.clone());
             out.to_shard(shard, Envelope::Member { filter, member });
         }
@@ -287,6 +294,7 @@ impl Shard {
 
     fn announce_interest<O: Output>(&mut self, filter: &str, present: bool, out: &mut O) {
         for shard in self.others() {
+            self.announced = true;
             out.to_shard(shard, Envelope::Interest { filter: Box::from(filter), present });
         }
     }

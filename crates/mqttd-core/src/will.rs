@@ -44,10 +44,13 @@ impl Will {
         }
     }
 
+    /// The record's expiry is that of a publication when the will is due.
     pub(crate) fn restored(message: Arc<Message>, due: Instant, record: RecordId) -> Self {
+        let expires_at = message.expires_at;
+        let seconds = u32::try_from(due.seconds_until(expires_at)).unwrap_or(u32::MAX);
         Self {
             message,
-            expiry_seconds: None,
+            expiry_seconds: (expires_at < Instant::NEVER).then_some(seconds),
             delay_seconds: 0,
             due: Some(due),
             record: Some(record),
@@ -73,7 +76,10 @@ impl Shard {
         self.timers.set(due, Timer::Will(key, uid));
         if let Some(will) = &mut session.will {
             will.due = Some(due);
-            let message = message_record(&will.message);
+            let mut message = message_record(&will.message);
+            if let Some(seconds) = will.expiry_seconds {
+                message.expires_at = due.plus_seconds(seconds);
+            }
             will.record = self.journal.put(&Record::Will { session: uid, due, message }, out);
         }
     }

@@ -1,0 +1,210 @@
+//! The ends: of a connection, and of a session with all that the log has of it.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+use mqtt_proto::QoS;
+use mqtt_proto::packet::Disconnect;
+
+use crate::drops::DropReason;
+use crate::envelope::Token;
+use crate::expiry::Timer;
+use crate::grant::Grant;
+use crate::ids::{ConnectionKey, RecordId, SessionKey};
+use crate::message::{Message, Passing};
+use crate::notice::{Ending, Notice};
+use crate::output::Output;
+use crate::session::{Kept, NEVER_EXPIRES, Subscribed};
+use crate::shard::Shard;
+use crate::time::Instant;
+
+impl Shard {
+    /// The one path on which a connection ends: tells the Client, closes, decides about the will and
+    /// the session.
+    pub(crate) fn end_connection<O: Output>(
+        &mut self,
+        connection: ConnectionKey,
+        ending: Ending,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let Some(key) = self.take_connection(connection) else { return };
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = session.online.take() else { return };
+        session.offline_since = now;
+        self.stats.connected -= 1;
+        if let Some(reason) = ending.disconnect_reason() {
+            if online.version.server_may_send_disconnect() {
+                Disconnect::new(reason)
+                    .encode(online.version, out.wire(connection).bytes_mut())
+                    .expect("a DISCONNECT without properties fits");
+                self.stats.packets_sent += 1;
+            }
+        }
+        let client_id = &session.client_id;
+        out.notice(Notice::Disconnected { connection, client_id, ending });
+        out.close(connection);
+        let (uid, goes_on) = (session.uid, session.is_persistent());
+        self.stop_replays(key, uid, goes_on, out);
+        if ending.publishes_will() {
+            self.start_will(key, now, out);
+        } else {
+            self.discard_will(key, out);
+        }
+        if !goes_on {
+            self.end_session(key, now, out);
+            return;
+        }
+        self.set_session_timer(key);
+        self.write_session_record(key, out);
+        self.announce_presence(key, out);
+    }
+
+    /// Lets the session be looked at when its Session Expiry Interval has passed. One entry for each
+    /// session is enough: an early one is set again when it turns out to be early.
+    pub(crate) fn set_session_timer(&mut self, key: SessionKey) {
+        let session = &mut self.sessions[key.0 as usize];
+        if session.expiry_seconds == NEVER_EXPIRES {
+            return;
+        }
+        let due = session.offline_since.plus_seconds(session.expiry_seconds);
+        if due < session.timer_at {
+            session.timer_at = due;
+            self.timers.set(due, Timer::Session(key, session.uid));
+        }
+    }
+
+    pub(crate) fn check_session_expiry<O: Output>(
+        &mut self,
+        key: SessionKey,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        if session.timer_at > now {
+            return; // an entry that an earlier one has replaced
+        }
+        session.timer_at = Instant::NEVER;
+        if session.online.is_some() {
+            return;
+        }
+        let due = session.offline_since.plus_seconds(session.expiry_seconds);
+        if session.expiry_seconds != NEVER_EXPIRES && due <= now {
+            out.notice(Notice::SessionExpired { client_id: &session.client_id });
+            self.stats.expired_sessions += 1;
+            self.end_session(key, now, out);
+        } else {
+            self.set_session_timer(key);
+        }
+    }
+
+    /// The session is over: its subscriptions, its waiting messages and its records go
+    /// [MQTT-4.1.0-1].
+    pub(crate) fn end_session<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        self.publish_will(key, now, out);
+        let session = &mut self.sessions[key.0 as usize];
+        let uid = session.uid;
+        let subscriptions = core::mem::take(&mut session.subscriptions);
+        for subscribed in &subscriptions {
+            self.withdraw(key, &subscribed.filter, out);
+        }
+        self.stop_replays(key, uid, false, out);
+        self.forget_session_records(key, &subscriptions, out);
+        let session = self.remove_session(key);
+        let mut orphans = Vec::new();
+        for flight in session.sender.iter() {
+            let Some(kept) = flight.message.and_then(|flight| flight.kept.as_ref()) else {
+                continue;
+            };
+            self.journal.complete(kept, out);
+            // A QoS 2 message in flight is never sent to another member [MQTT-4.8.2-5].
+            if flight.qos == QoS::AtLeastOnce && is_shared(kept) {
+                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
+            } else {
+                self.stats.drop(DropReason::SessionEnded);
+            }
+        }
+        for kept in session.queue.iter() {
+            self.unqueued(kept);
+            self.journal.complete(kept, out);
+            if is_shared(kept) {
+                orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
+            } else {
+                self.stats.drop(DropReason::SessionEnded);
+            }
+        }
+        for (extra, message) in orphans {
+            let share = extra.as_ref().and_then(|extra| extra.share.as_deref());
+            self.redirect_share(share, &message, None, now, out);
+        }
+    }
+
+    /// A message chosen for a member that is gone goes to another one. Returns how many other shards
+    /// will confirm.
+    pub(crate) fn redirect<O: Output>(
+        &mut self,
+        grant: &Grant,
+        message: &Arc<Message>,
+        token: Option<Token>,
+        now: Instant,
+        out: &mut O,
+    ) -> u16 {
+        let share = grant.extra.as_ref().and_then(|extra| extra.share.as_deref());
+        self.redirect_share(share, message, token, now, out)
+    }
+
+    fn redirect_share<O: Output>(
+        &mut self,
+        share: Option<&str>,
+        message: &Arc<Message>,
+        token: Option<Token>,
+        now: Instant,
+        out: &mut O,
+    ) -> u16 {
+        let Some(group) = share.and_then(|share| self.groups.find(share)) else {
+            self.stats.drop(DropReason::SessionEnded);
+            return 0;
+        };
+        let mut passing = Passing::from_message(message);
+        let confirms = self.deliver_to_group(group, &mut passing, token, now, out);
+        self.journal.close_message(&passing, out);
+        confirms
+    }
+
+    /// The session is no longer persistent: what the log has of it is not needed. What waits for it
+    /// stays in memory, for its last connection.
+    pub(crate) fn forget_records<O: Output>(&mut self, key: SessionKey, out: &mut O) {
+        let subscriptions = core::mem::take(&mut self.sessions[key.0 as usize].subscriptions);
+        self.forget_session_records(key, &subscriptions, out);
+        let session = &mut self.sessions[key.0 as usize];
+        session.subscriptions = subscriptions;
+        for subscribed in session.subscriptions.iter_mut() {
+            subscribed.record = None;
+        }
+    }
+
+    fn forget_session_records<O: Output>(
+        &mut self,
+        key: SessionKey,
+        subscriptions: &HashTable<Subscribed>,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let is_recorded = core::mem::take(&mut session.is_recorded);
+        let own = is_recorded.then_some(RecordId(session.uid.0));
+        let exchanges = session.records.take().map(|records| *records).unwrap_or_default();
+        let all = own
+            .into_iter()
+            .chain(subscriptions.iter().filter_map(|subscribed| subscribed.record))
+            .chain(exchanges.sent.into_values())
+            .chain(exchanges.received.into_values());
+        for record in all {
+            self.journal.kill(record, out);
+        }
+    }
+}
+
+fn is_shared(kept: &Kept) -> bool {
+    kept.extra.as_ref().is_some_and(|extra| extra.share.is_some())
+}

@@ -1,0 +1,164 @@
+//! What a session is sent beyond the message in hand: again after a reconnect (MQTT 4.4), and from its
+//! queue whenever there is room.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_proto::packet::{Ack, PacketType};
+use mqtt_proto::qos::Resend;
+use mqtt_proto::{PacketIdentifier, QoS};
+
+use crate::deliver::abandon;
+use crate::drops::DropReason;
+use crate::frames::{Frames, Layout, write_publish};
+use crate::ids::SessionKey;
+use crate::message::Passing;
+use crate::output::Output;
+use crate::session::{Flight, Kept};
+use crate::shard::Shard;
+use crate::time::Instant;
+
+impl Shard {
+    /// On a new connection of an old session: everything unacknowledged again, in the original order
+    /// and with the original identifiers [MQTT-4.4.0-1].
+    pub(crate) fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        let session = &mut self.sessions[key.0 as usize];
+        let mut expired = Vec::new();
+        for flight in session.sender.iter() {
+            let kept = flight.message.and_then(|flight| flight.kept.as_ref());
+            // A QoS 2 message that was sent does not expire any more [MQTT-4.3.3-7].
+            if flight.qos == QoS::AtLeastOnce && kept.is_some_and(|kept| kept.has_expired(now)) {
+                expired.push(flight.id);
+            }
+        }
+        for packet_id in expired {
+            self.abandon_flight(key, QoS::AtLeastOnce, packet_id, DropReason::Expired, out);
+        }
+        self.resend_with(key, now, out, true);
+    }
+
+    /// Resends what the window allows: all from the start, or what is still owed.
+    fn resend_with<O: Output>(
+        &mut self,
+        key: SessionKey,
+        now: Instant,
+        out: &mut O,
+        from_start: bool,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return };
+        let mut frames = Frames::default();
+        let stats = &mut self.stats;
+        let mut unsendable = Vec::new();
+        let send = |resend: Resend<'_, Flight>| match resend {
+            Resend::Publish { id, qos, message: flight } => {
+                let Some(kept) = &flight.kept else { return };
+                let retain = kept.how.retain();
+                let layout = Layout { qos, retain, dup: true, packet_id: Some(id) };
+                let identifiers = kept.extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
+                let mut message = Passing::from_message(&kept.message);
+                online.inflight_bytes += u64::from(flight.size);
+                let written =
+                    write_publish(online, identifiers, &mut message, layout, now, &mut frames, out);
+                match written {
+                    Ok(()) => {
+                        stats.packets_sent += 1;
+                        stats.publish_sent += 1;
+                        stats.publish_bytes_sent += u64::from(flight.size);
+                    }
+                    Err(reason) => unsendable.push((id, qos, reason)),
+                }
+            }
+            Resend::Release { id } => {
+                Ack::success(id)
+                    .encode(
+                        PacketType::Pubrel,
+                        online.version,
+                        out.wire(online.connection).bytes_mut(),
+                    )
+                    .expect("a PUBREL without properties fits");
+                stats.packets_sent += 1;
+            }
+        };
+        if from_start {
+            session.sender.resend(send);
+        } else {
+            session.sender.resend_more(send);
+        }
+        // The Client came back with a smaller Maximum Packet Size [MQTT-3.1.2-25].
+        for (packet_id, qos, reason) in unsendable {
+            self.abandon_flight(key, qos, packet_id, reason, out);
+        }
+    }
+
+    /// Ends an exchange from this side.
+    fn abandon_flight<O: Output>(
+        &mut self,
+        key: SessionKey,
+        qos: QoS,
+        packet_id: PacketIdentifier,
+        reason: DropReason,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key.0 as usize];
+        let flight = abandon(&mut session.sender, qos, packet_id);
+        self.journal.completed(&mut session.records, packet_id, out);
+        if let Some(flight) = flight {
+            self.landed(key, flight, out);
+        }
+        self.dropped(key, reason, out);
+    }
+
+    /// Sends what waits, as far as window and buffer allow.
+    pub(crate) fn pump<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        while self.sessions[key.0 as usize].sender.owed() > 0 {
+            let before = self.sessions[key.0 as usize].sender.owed();
+            self.resend_with(key, now, out, false);
+            if self.sessions[key.0 as usize].sender.owed() == before {
+                break;
+            }
+        }
+        loop {
+            let session = &self.sessions[key.0 as usize];
+            let Some(front) = session.queue.front() else { break };
+            let window = front.how.qos() == QoS::AtMostOnce || session.sender.has_room();
+            let size = front.message.payload().len();
+            if !front.has_expired(now) && (!window || self.is_stuffed(key, size, out)) {
+                return;
+            }
+            let session = &mut self.sessions[key.0 as usize];
+            let Some(kept) = session.queue.pop() else { break };
+            self.unqueued(&kept);
+            if kept.has_expired(now) {
+                self.dropped(key, DropReason::Expired, out);
+                self.journal.complete(&kept, out);
+                continue;
+            }
+            self.send_queued(key, kept, now, out);
+        }
+        self.pump_replays(key, now, out);
+    }
+
+    fn send_queued<O: Output>(&mut self, key: SessionKey, kept: Kept, now: Instant, out: &mut O) {
+        let mut frames = Frames::default();
+        let message = Arc::clone(&kept.message);
+        let extra = kept.extra.clone();
+        let identifiers = extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
+        let (qos, retain) = (kept.how.qos(), kept.how.retain());
+        let layout = Layout { qos, retain, dup: false, packet_id: None };
+        let mut passing = Passing::from_message(&message);
+        if qos > QoS::AtMostOnce {
+            let kept = Some(kept);
+            self.publish_to(key, kept, identifiers, &mut passing, layout, now, &mut frames, out);
+            return;
+        }
+        let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
+        match write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out) {
+            Ok(()) => {
+                online.is_dropping = false;
+                self.sent_publish(key, message.topic(), message.payload().len(), layout, out);
+            }
+            Err(reason) => self.dropped(key, reason, out),
+        }
+    }
+}
