@@ -17,6 +17,7 @@ use mqttd_conf::LogType;
 use crate::logging::Logger;
 use crate::permit::{Permit, Places};
 use crate::run::Broker;
+use crate::wording;
 
 /// Rest after an accept that failed for lack of file descriptors: trying again at once would only
 /// burn the processor.
@@ -192,8 +193,9 @@ async fn welcome(
     let of_broker = (&broker.places, live.config.limits.global_max_connections);
     let Some(permit) = Permit::take(of_listener, of_broker) else {
         if let Ok(peer) = stream.peer_address() {
-            let text = format_args!("Client connection from {peer} denied: max_connections exceeded.");
-            broker.logger.line(LogType::Notice, text);
+            let peer = peer.to_string();
+            let text = wording::too_many_connections(&peer);
+            broker.logger.line(LogType::Notice, format_args!("{text}"));
         }
         return;
     };

@@ -14,7 +14,7 @@ use mqtt_proto::codec::Frame;
 use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, Packet, Properties, ReasonCode, Version};
-use mqttd_conf::{Listener, Protocol};
+use mqttd_conf::{Address, Listener, Protocol};
 use mqttd_core::Shard;
 use mqttd_core::ids::ListenerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +26,7 @@ use mqttd_conf::LogType;
 use crate::mailbox::{Item, Newcomer, Transport};
 use crate::permit::Permit;
 use crate::run::Broker;
+use crate::wording;
 
 /// The largest CONNECT packet, as in Mosquitto: a client identifier, a will and credentials fit.
 pub(crate) const CONNECT_BYTES_MAX: usize = 100_000;
@@ -70,7 +71,8 @@ pub(crate) async fn receive(
     };
     if broker.logger.is_on(LogType::Notice) && broker.logger.connection_messages() {
         let peer = &visitor.peer;
-        let text = format_args!("Client <unknown> [{peer}] disconnected: {text}.");
+        let id = wording::NO_CLIENT_ID;
+        let text = format_args!("Client {id} [{peer}] disconnected: {text}.");
         broker.logger.line(LogType::Notice, text);
     }
 }
@@ -88,11 +90,19 @@ impl Visitor<'_> {
         &self.live.config.listeners[usize::from(self.listener.0)]
     }
 
+    fn port(&self) -> u16 {
+        match self.conf().address {
+            Address::Tcp { port, .. } => port,
+            Address::Unix { .. } => 0,
+        }
+    }
+
     fn log_new_connection(&self) {
         let logger = &self.broker.logger;
         if logger.connection_messages() && logger.is_on(LogType::Notice) {
-            let (peer, address) = (&self.peer, &self.conf().address);
-            logger.line(LogType::Notice, format_args!("New connection from {peer} on {address}."));
+            let peer = self.peer.to_string();
+            let text = wording::new_connection(&peer, self.port());
+            logger.line(LogType::Notice, format_args!("{text}"));
         }
     }
 

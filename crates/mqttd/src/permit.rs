@@ -18,7 +18,8 @@ pub(crate) struct Permit {
 }
 
 impl Places {
-    pub(crate) fn taken(&self) -> u32 {
+    #[cfg(test)]
+    fn taken(&self) -> u32 {
         self.taken.load(Ordering::Relaxed)
     }
 

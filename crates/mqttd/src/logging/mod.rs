@@ -135,7 +135,8 @@ impl Logger {
     }
 
     /// Lines that a destination did not take, since the start.
-    pub(crate) fn lines_lost(&self) -> u64 {
+    #[cfg(test)]
+    fn lines_lost(&self) -> u64 {
         self.0.lines_lost.load(Ordering::Relaxed)
     }
 
