@@ -99,7 +99,8 @@ fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> S
             max => max,
         },
         payload_bytes_max: limits.message_size_limit,
-        keep_alive_seconds_max: limits.max_keepalive,
+        // The largest number there is bounds nothing; Mosquitto 2.0 wrote it down as its default.
+        keep_alive_seconds_max: limits.max_keepalive.filter(|max| *max < u16::MAX),
         retain_available: messages.retain_available,
         retain_expiry_seconds: messages.retain_expiry_interval.map(|time| time.as_secs()),
         session_expiry_seconds_max: messages.persistent_client_expiration.map(seconds),

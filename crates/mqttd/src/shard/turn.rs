@@ -49,6 +49,9 @@ const UNREAD_OUTPUT_MAX: usize = mqttd_core::limits::OUTPUT_BYTES_MAX;
 /// How long a connection that the shard has closed may take to be written and shut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The same while the broker stops: nobody should wait for a Client that does not read.
+const STOP_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// One shard with its body: a future that ends when the shard has been shut down.
 pub(crate) struct ShardTask {
     shard: Shard,
@@ -469,7 +472,9 @@ impl ShardTask {
         let now = Monotonic::now();
         for key in mem::take(&mut self.body.closed) {
             if let Some(connection) = self.body.connections.get(key as usize) {
-                self.closing.push_back((now + CLOSE_TIMEOUT, key, connection.about.since));
+                let patience =
+                    if self.is_closing_all { STOP_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+                self.closing.push_back((now + patience, key, connection.about.since));
             }
         }
         while let Some(&(until, key, since)) = self.closing.front() {
