@@ -1,0 +1,66 @@
+# What a newcomer needs is two commands: `make run` and `make test`. `make help` lists the rest.
+
+PORT ?= 1883
+PREFIX ?= /usr/local
+CARGO ?= cargo
+
+target := $(or $(CARGO_TARGET_DIR),target)
+tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd
+# The tools that write their own man page and shell completions.
+generating := mqtt-pub mqtt-sub mqtt-rr
+bin := $(DESTDIR)$(PREFIX)/bin
+share := $(DESTDIR)$(PREFIX)/share
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## */\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+run: ## build the release and start mqttd on localhost (PORT=1883)
+	@scripts/run-mqttd --check $(PORT)
+	$(CARGO) build --release --bins
+	@scripts/run-mqttd $(PORT)
+
+test: ## install what the tests need, build, run all tests
+	@scripts/run-tests
+
+check: ## formatting, and clippy with warnings as errors
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format all Rust files
+	$(CARGO) fmt --all
+
+build: ## build the release
+	$(CARGO) build --release --bins
+
+docs: build ## man pages and completions of the tools, into target/docs; mqttd.conf's manual
+	mkdir -p $(target)/docs
+	for tool in $(generating); do \
+		$(target)/release/$$tool --generate man >$(target)/docs/$$tool.1 && \
+		$(target)/release/$$tool --generate bash >$(target)/docs/$$tool.bash && \
+		$(target)/release/$$tool --generate zsh >$(target)/docs/_$$tool && \
+		$(target)/release/$$tool --generate fish >$(target)/docs/$$tool.fish || exit 1; \
+	done
+	MQTTD_BLESS=1 $(CARGO) test --quiet -p mqttd-conf --test manual
+	cp docs/reference/mqttd.conf.5 $(target)/docs/
+
+install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherwise
+	install -d $(bin) $(share)/man/man1 $(share)/man/man5
+	install -d $(share)/bash-completion/completions $(share)/zsh/site-functions
+	install -d $(share)/fish/vendor_completions.d
+	for program in mqttd $(tools); do \
+		install -m 755 $(target)/release/$$program $(bin)/ || exit 1; \
+	done
+	for tool in $(generating); do \
+		install -m 644 $(target)/docs/$$tool.1 $(share)/man/man1/ && \
+		install -m 644 $(target)/docs/$$tool.bash \
+			$(share)/bash-completion/completions/$$tool && \
+		install -m 644 $(target)/docs/_$$tool $(share)/zsh/site-functions/ && \
+		install -m 644 $(target)/docs/$$tool.fish \
+			$(share)/fish/vendor_completions.d/ || exit 1; \
+	done
+	install -m 644 $(target)/docs/mqttd.conf.5 $(share)/man/man5/
+
+clean: ## remove what was built; the data in run/ stays
+	$(CARGO) clean
+
+.PHONY: help run test check fmt build docs install clean
