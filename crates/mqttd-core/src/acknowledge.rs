@@ -53,24 +53,40 @@ impl From<&Routed> for Wait {
 struct Held {
     wait: Wait,
     failed: bool,
-    what: What,
+    session: SessionAddress,
+    epoch: u64,
+    answer: Answer,
 }
 
+/// A confirmation for another shard. Never behind an answer: two shards would wait for each other.
 #[derive(Debug)]
-enum What {
-    Answer { session: SessionAddress, epoch: u64, answer: Answer },
-    Confirm { to: ShardId, token: Token },
+struct HeldConfirm {
+    number: u64,
+    wait: Wait,
+    failed: bool,
+    to: ShardId,
+    token: Token,
 }
 
-/// The shard's held answers, oldest first.
+/// What a shard holds back: answers, oldest first, and confirmations, in no order.
 #[derive(Default)]
 pub(crate) struct HeldAnswers {
     queue: VecDeque<Held>,
     /// Number of the oldest.
     first: u64,
+    confirms: Vec<HeldConfirm>,
+    confirms_made: u64,
 }
 
+/// Tells the tokens of confirmations from those of answers.
+const CONFIRM_TOKEN: u64 = 1 << 63;
+
 impl HeldAnswers {
+    /// The token of the confirmation that is held next.
+    pub(crate) fn next_confirm_token(&self) -> Token {
+        Token(CONFIRM_TOKEN | self.confirms_made)
+    }
+
     /// The token of the answer that is held next.
     pub(crate) fn next_token(&self) -> Token {
         Token(self.first + self.queue.len() as u64)
@@ -101,8 +117,8 @@ impl Shard {
         }
         online.held += 1;
         let epoch = online.epoch;
-        let what = What::Answer { session: address(key, session), epoch, answer };
-        self.held.queue.push_back(Held { wait, failed: false, what });
+        let session = address(key, session);
+        self.held.queue.push_back(Held { wait, failed: false, session, epoch, answer });
     }
 
     /// Tells another shard that what its token stands for is kept, now or when it is.
@@ -117,16 +133,25 @@ impl Shard {
             out.to_shard(to, Envelope::Confirm { token, kept: true });
             return;
         }
-        let what = What::Confirm { to, token };
-        self.held.queue.push_back(Held { wait, failed: false, what });
+        let number = self.held.confirms_made;
+        self.held.confirms_made += 1;
+        self.held.confirms.push(HeldConfirm { number, wait, failed: false, to, token });
     }
 
     /// Another shard keeps what the token stands for, or could not.
     pub(crate) fn confirmed<O: Output>(&mut self, token: Token, kept: bool, out: &mut O) {
-        let index = token.0.wrapping_sub(self.held.first) as usize;
-        if let Some(held) = self.held.queue.get_mut(index) {
-            held.wait.confirms = held.wait.confirms.saturating_sub(1);
-            held.failed |= !kept;
+        let waiting = if token.0 & CONFIRM_TOKEN == 0 {
+            let index = token.0.wrapping_sub(self.held.first) as usize;
+            self.held.queue.get_mut(index).map(|held| (&mut held.wait, &mut held.failed))
+        } else {
+            let number = token.0 & !CONFIRM_TOKEN;
+            let mut all = self.held.confirms.iter_mut();
+            let held = all.find(|held| held.number == number);
+            held.map(|held| (&mut held.wait, &mut held.failed))
+        };
+        if let Some((wait, failed)) = waiting {
+            wait.confirms = wait.confirms.saturating_sub(1);
+            *failed |= !kept;
         }
         self.release(out);
     }
@@ -140,30 +165,34 @@ impl Shard {
     /// The log has refused everything up to `lsn` that it did not keep before.
     pub(crate) fn not_durable<O: Output>(&mut self, lsn: Lsn, out: &mut O) {
         let kept = self.journal.durable();
+        let is_refused = |wait: &Wait| wait.need > kept && wait.need <= lsn;
         for held in &mut self.held.queue {
-            if held.wait.need > kept && held.wait.need <= lsn {
-                held.failed = true;
-            }
+            held.failed |= is_refused(&held.wait);
+        }
+        for held in &mut self.held.confirms {
+            held.failed |= is_refused(&held.wait);
         }
         self.journal.set_durable(lsn);
         self.release(out);
     }
 
     fn release<O: Output>(&mut self, out: &mut O) {
+        let durable = self.journal.durable();
+        self.held.confirms.retain(|held| {
+            let waits = held.wait.confirms > 0 || held.wait.need > durable;
+            if !waits {
+                let (token, kept) = (held.token, !held.failed);
+                out.to_shard(held.to, Envelope::Confirm { token, kept });
+            }
+            waits
+        });
         while let Some(front) = self.held.queue.front() {
-            if front.wait.confirms > 0 || front.wait.need > self.journal.durable() {
+            if front.wait.confirms > 0 || front.wait.need > durable {
                 return;
             }
             let Some(held) = self.held.queue.pop_front() else { return };
             self.held.first += 1;
-            match held.what {
-                What::Confirm { to, token } => {
-                    out.to_shard(to, Envelope::Confirm { token, kept: !held.failed });
-                }
-                What::Answer { session, epoch, answer } => {
-                    self.release_answer(session, epoch, answer, held.failed, out);
-                }
-            }
+            self.release_answer(held.session, held.epoch, held.answer, held.failed, out);
         }
     }
 

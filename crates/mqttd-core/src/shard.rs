@@ -265,7 +265,7 @@ impl Shard {
             Envelope::Directed { to, grant, message, confirm } => {
                 let before = self.journal.appended();
                 // Wherever it goes from here, the answer is this shard's to pass on.
-                let own = confirm.map(|_| self.held.next_token());
+                let own = confirm.map(|_| self.held.next_confirm_token());
                 let mut confirms = 0;
                 let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
                 if there {

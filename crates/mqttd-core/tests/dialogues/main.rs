@@ -1,5 +1,7 @@
 //! Scenarios of one or several shards, one file per theme, as dialogues of scripted Clients.
 
+#![allow(missing_docs, unreachable_pub, reason = "a test binary has no readers from outside")]
+
 #[path = "../world/mod.rs"]
 mod world;
 

@@ -367,11 +367,14 @@ impl Inner {
 
     fn deliver_one(&mut self, choice: u64) -> bool {
         self.body.mail.retain(|_, mail| !mail.is_empty());
-        let count = self.body.mail.len();
-        if count == 0 {
+        // A letter leaves after the records that were handed over before it.
+        let (logs, is_gated) = (&self.body.logs, self.body.is_gated);
+        let ready = |mailbox: &&(usize, usize)| !is_gated || logs[mailbox.0].pending.is_empty();
+        let ready: Vec<_> = self.body.mail.keys().filter(ready).copied().collect();
+        if ready.is_empty() {
             return false;
         }
-        let mailbox = *self.body.mail.keys().nth(choice as usize % count).unwrap();
+        let mailbox = ready[choice as usize % ready.len()];
         let envelope = self.body.mail.get_mut(&mailbox).and_then(|mail| mail.pop_front()).unwrap();
         self.handle(mailbox.1, Event::FromShard(ShardId(mailbox.0 as u8), envelope));
         true
@@ -494,6 +497,7 @@ impl Inner {
             all.retained += found.retained;
         }
         // The broker listens only when the shards know of each other's subscriptions.
+        (0..usize::from(count)).for_each(|shard| self.commit(shard));
         while self.deliver_one(0) {}
         self.settle();
         all
