@@ -70,8 +70,8 @@ mod tests {
         let moment = Moment::from_nanoseconds(1_000_000_000_123_456_789);
         let mut out = Vec::new();
         moment.strftime("%s", &mut out);
-        moment.strftime("%Q", &mut out);
-        assert_eq!(out, b"1000000000%Q");
+        moment.strftime("%!", &mut out);
+        assert_eq!(out, b"1000000000%!");
         assert_eq!((moment.seconds(), moment.nanoseconds()), (1_000_000_000, 123_456_789));
         assert_eq!(moment.total_nanoseconds(), 1_000_000_000_123_456_789);
     }

@@ -48,6 +48,12 @@ impl Failure {
         Self { text: text.into(), exit: Exit::Failure }
     }
 
+    /// A mistake on the command line, with a hint where to read on.
+    pub fn usage(persona: &Persona, text: &str) -> Self {
+        let name = &persona.name;
+        Self::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."))
+    }
+
     /// What a failed connect leads to.
     pub fn connect(error: &ConnectError, persona: &Persona) -> Self {
         match error {
@@ -68,6 +74,12 @@ impl Failure {
                 (Some(io), false) => Self::new(format!("Error: {} ({error})", system_words(io))),
                 (None, _) => Self::new(format!("Error: {error}")),
             },
+            ConnectError::Transport { source, .. } if persona.is_mosquitto => {
+                match source.downcast_ref::<std::io::Error>() {
+                    Some(io) => Self::new(format!("Error: {}", system_words(io))),
+                    None => Self::new(format!("Error: {error}")),
+                }
+            }
             ConnectError::Closed => {
                 Self { text: "Error: The connection was lost.".into(), exit: Exit::ConnectionLost }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mqtt_client::{
-    Acknowledged, Client, Delivery, Event, Incoming, PropertiesBuf, Publish, ReasonCode,
+    Acknowledged, Client, Delivery, Event, Incoming, Lost, PropertiesBuf, Publish, ReasonCode,
     RequestError, Version,
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -47,10 +47,7 @@ enum Source {
 pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
     let source = source(&cli, &persona)?;
     let is_stream = !matches!(source, Source::Fixed { times: 1, .. });
-    let mut options = cli
-        .connection
-        .options(&persona, &cli.tls, &cli.secret, Version::V311)
-        .map_err(|text| Failure::new(format!("Error: {text}")))?;
+    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V311)?;
     if !is_stream {
         // Nobody watches over a single message: say at once that it did not work.
         options.reconnect = None;
@@ -72,40 +69,31 @@ pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
     let mut publisher = Publisher::new(&client, &persona, is_quiet, &progress);
     publisher.pace = cli.publish.rate.map(Pace::new);
     let is_silent = is_quiet || persona.is_mosquitto;
-    let (result, lost) = {
-        let mut watcher = std::pin::pin!(watch(incoming, &progress, is_silent));
-        let mut work = std::pin::pin!(publisher.publish_all(source, &template));
+    let mut watcher = std::pin::pin!(watch(incoming, &progress, is_silent));
+    let outcome = {
+        let mut work = std::pin::pin!(publisher.publish_and_settle(source, &template));
         tokio::select! {
-            result = &mut work => (result, None),
-            lost = &mut watcher => (Err(RequestError::Closed.into()), lost),
-            () = &mut stop => (Ok(()), None),
+            biased;
+            () = &mut stop => Ok(()),
+            lost = &mut watcher => Err(Stopped::Lost(lost)),
+            result = &mut work => result,
         }
-    };
-    let outcome = match result {
-        Ok(()) => {
-            let settle = publisher.settle();
-            tokio::select! {
-                () = settle => Ok(()),
-                () = &mut stop => Ok(()),
-            }
-        }
-        Err(error) => Err(error),
     };
     client.disconnect_with(ReasonCode::Success, goodbye).await;
     progress.finish();
-    match (outcome, lost) {
-        (Err(Stopped::Request(RequestError::Closed)), Some(lost)) => {
-            Err(lost_failure(&lost, &persona))
-        }
-        (Err(Stopped::Request(error)), _) => Err(Failure::request(&error)),
-        (Err(Stopped::Input(text)), _) => Err(Failure::new(text)),
-        (Ok(()), _) => publisher.verdict(),
+    match outcome {
+        Ok(()) => publisher.verdict(),
+        Err(Stopped::Lost(lost)) => Err(publisher.lost_failure(lost.as_ref())),
+        Err(Stopped::Request(error)) => Err(Failure::request(&error)),
+        Err(Stopped::Input(text)) => Err(Failure::new(text)),
     }
 }
 
 /// Why publishing ended before its time.
 #[derive(Debug)]
 enum Stopped {
+    /// The connection is gone and does not come back.
+    Lost(Option<Lost>),
     Request(RequestError),
     Input(String),
 }
@@ -116,23 +104,9 @@ impl From<RequestError> for Stopped {
     }
 }
 
-fn lost_failure(lost: &mqtt_client::Lost, persona: &Persona) -> Failure {
-    match lost {
-        mqtt_client::Lost::Reconnect(error) => Failure::connect(error, persona),
-        _ if persona.is_mosquitto => Failure::request(&RequestError::Closed),
-        lost => Failure {
-            text: format!("Error: The connection was lost: {lost}"),
-            exit: Exit::ConnectionLost,
-        },
-    }
-}
-
 fn source(cli: &PubCli, persona: &Persona) -> Result<Source, Failure> {
     let (payload, publish) = (&cli.payload, &cli.publish);
-    let usage = |text: &str| {
-        let name = &persona.name;
-        Failure::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."))
-    };
+    let usage = |text: &str| Failure::usage(persona, text);
     let kinds =
         payload.count() + usize::from(publish.stdin_line) + usize::from(publish.replay.is_some());
     if kinds > 1 {
@@ -227,11 +201,7 @@ fn properties(cli: &PubCli, packet: Packet) -> Result<PropertiesBuf, Failure> {
 
 /// Drops messages, which a publisher has not asked for, and tells about lost connections. Ends
 /// when the client has.
-async fn watch(
-    mut incoming: Incoming,
-    progress: &Progress,
-    is_silent: bool,
-) -> Option<mqtt_client::Lost> {
+async fn watch(mut incoming: Incoming, progress: &Progress, is_silent: bool) -> Option<Lost> {
     let mut last = None;
     while let Some(event) = incoming.next().await {
         match event {
@@ -295,6 +265,16 @@ impl<'a> Publisher<'a> {
             count: 0,
             failed: 0,
         }
+    }
+
+    async fn publish_and_settle(
+        &mut self,
+        source: Source,
+        template: &Publish,
+    ) -> Result<(), Stopped> {
+        self.publish_all(source, template).await?;
+        self.settle().await;
+        Ok(())
     }
 
     async fn publish_all(&mut self, source: Source, template: &Publish) -> Result<(), Stopped> {
@@ -421,6 +401,33 @@ impl<'a> Publisher<'a> {
         if !self.is_quiet {
             self.progress.say(&format!("Warning: Publish {number} failed: {text}."));
         }
+    }
+
+    /// The connection is lost for good: how many messages went down with it?
+    fn lost_failure(&mut self, lost: Option<&Lost>) -> Failure {
+        if let Some(Lost::Reconnect(error)) = lost {
+            return Failure::connect(error, self.persona);
+        }
+        let mut text = match lost {
+            Some(lost) if !self.persona.is_mosquitto => {
+                format!("Error: The connection was lost: {lost}")
+            }
+            _ => "Error: The connection was lost.".to_owned(),
+        };
+        let mut now = Context::from_waker(Waker::noop());
+        let mut missing = self.failed;
+        for (_, delivery) in &mut self.open {
+            let arrived = match Pin::new(delivery).poll(&mut now) {
+                Poll::Ready(Ok(acknowledged)) => !acknowledged.reason.is_error(),
+                _ => false,
+            };
+            missing += u64::from(!arrived);
+        }
+        if !self.persona.is_mosquitto && self.count > 1 {
+            let total = self.count;
+            text.push_str(&format!("; {missing} of {total} messages were not acknowledged"));
+        }
+        Failure { text, exit: Exit::ConnectionLost }
     }
 
     /// The exit code: success only if every message has arrived. Mosquitto's tool does not mind

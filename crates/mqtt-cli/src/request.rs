@@ -21,14 +21,9 @@ use crate::subscribe::subscription_options;
 /// What to say, and the exit code.
 pub async fn run(cli: RrCli, persona: Persona) -> Result<Exit, Failure> {
     let (topic, response_topic) = check(&cli, &persona)?;
-    let mut printer = Printer::new(&cli.output, &persona, cli.general.quiet).map_err(|text| {
-        let name = &persona.name;
-        Failure::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."))
-    })?;
-    let mut options = cli
-        .connection
-        .options(&persona, &cli.tls, &cli.secret, Version::V5)
-        .map_err(|text| Failure::new(format!("Error: {text}")))?;
+    let mut printer = Printer::new(&cli.output, &persona, cli.general.quiet)
+        .map_err(|text| Failure::usage(&persona, &text))?;
+    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V5)?;
     options.reconnect = None;
     if cli.general.debug {
         options.trace = Some(debug::trace(&options.client_id));
@@ -86,8 +81,7 @@ async fn until(deadline: Option<Instant>) {
 /// Topic and response topic.
 fn check(cli: &RrCli, persona: &Persona) -> Result<(String, String), Failure> {
     let name = &persona.name;
-    let usage =
-        |text: &str| Failure::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."));
+    let usage = |text: &str| Failure::usage(persona, text);
     if cli.payload.count() > 1 {
         return Err(usage("Only one type of message can be sent at once.\n"));
     }

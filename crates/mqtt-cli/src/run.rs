@@ -62,9 +62,7 @@ fn report(failure: &Failure, is_quiet: bool) -> ExitCode {
 }
 
 fn usage(persona: &Persona, text: &str) -> ExitCode {
-    let name = &persona.name;
-    let text = format!("Error: {text}\n\nUse '{name} --help' to see usage.");
-    report(&Failure::new(text), false)
+    report(&Failure::usage(persona, text), false)
 }
 
 /// Resolves when the user or the system wants the tool to end (SIGINT, SIGTERM).

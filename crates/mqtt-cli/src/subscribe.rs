@@ -29,10 +29,7 @@ use crate::watch::Screen;
 /// What to say, and the exit code.
 pub async fn run(cli: SubCli, persona: Persona) -> Result<Exit, Failure> {
     check(&cli, &persona)?;
-    let mut options = cli
-        .connection
-        .options(&persona, &cli.tls, &cli.secret, Version::V311)
-        .map_err(|text| Failure::new(format!("Error: {text}")))?;
+    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V311)?;
     if cli.general.debug {
         options.trace = Some(debug::trace(&options.client_id));
     }
@@ -84,12 +81,11 @@ async fn until(deadline: Option<Instant>) {
 
 fn check(cli: &SubCli, persona: &Persona) -> Result<(), Failure> {
     let name = &persona.name;
-    let usage =
-        |text: &str| Failure::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."));
+    let usage = |text: &str| Failure::usage(persona, text);
     let subscribe = &cli.subscribe;
     if subscribe.topic.is_empty() && subscribe.unsubscribe.is_empty() {
         return Err(match persona.is_mosquitto {
-            true => usage("You must specify a topic to subscribe to (-t)."),
+            true => usage("You must specify a topic to subscribe to."),
             false => Failure::new(format!(
                 "Error: the topic is missing: say what to subscribe to with -t, for example \
                  {name} -t 'room/#' -v"
@@ -97,10 +93,7 @@ fn check(cli: &SubCli, persona: &Persona) -> Result<(), Failure> {
         });
     }
     if subscribe.options.skip_retained && subscribe.retained_only {
-        return Err(usage("-R and --retained-only cannot be used together."));
-    }
-    if cli.watch.exit_after_subscribe && cli.watch.count.is_some() {
-        return Err(usage("-C and -E cannot be used together."));
+        return Err(Failure::new("\nError: Combining '-R' and '--retained-only' makes no sense."));
     }
     Ok(())
 }
@@ -181,10 +174,8 @@ enum Next {
 
 impl<'a> Reader<'a> {
     fn new(cli: &'a SubCli, persona: &'a Persona) -> Result<Self, Failure> {
-        let printer = Printer::new(&cli.output, persona, cli.general.quiet).map_err(|text| {
-            let name = &persona.name;
-            Failure::new(format!("Error: {text}\n\nUse '{name} --help' to see usage."))
-        })?;
+        let printer = Printer::new(&cli.output, persona, cli.general.quiet)
+            .map_err(|text| Failure::usage(persona, &text))?;
         let record = match &cli.stream.record {
             Some(path) => Some(BufWriter::new(File::create(path).map_err(|error| {
                 Failure::new(format!("Error: Unable to create \"{path}\": {error}"))

@@ -96,7 +96,7 @@ impl Link {
 
     async fn wait_for_connack(&mut self, version: Version) -> Result<Connected, ConnectError> {
         loop {
-            while let Some(bytes) = self.next_packet().map_err(ConnectError::Protocol)? {
+            if let Some(bytes) = self.next_packet().map_err(ConnectError::Protocol)? {
                 let now = self.now();
                 let packet = decode(version, &bytes).map_err(ConnectError::Protocol)?;
                 self.trace(Direction::Received, &packet);

@@ -14,6 +14,7 @@ use super::property::{self, Packet, Property};
 use super::secret::SecretArgs;
 use super::tls::TlsArgs;
 use super::{Persona, parse};
+use crate::exit::Failure;
 
 /// Where to connect and as whom.
 #[derive(Args, Debug)]
@@ -87,7 +88,7 @@ pub struct ConnectionArgs {
     #[arg(short = 'S', long = "srv", hide = true)]
     pub srv: bool,
     /// Publish this when the connection breaks
-    #[arg(long, value_name = "TOPIC", value_parser = parse::topic_name)]
+    #[arg(long, value_name = "TOPIC", value_parser = parse::will_topic)]
     pub will_topic: Option<String>,
     /// Payload of the will
     #[arg(long, value_name = "PAYLOAD")]
@@ -121,26 +122,29 @@ impl ConnectionArgs {
         tls: &TlsArgs,
         secret: &SecretArgs,
         usual: Version,
-    ) -> Result<Options, String> {
-        self.check()?;
+    ) -> Result<Options, Failure> {
+        let usage = |text: String| Failure::usage(persona, &text);
+        self.check().map_err(usage)?;
         let mut options = Options::default();
         options.version = self.version(usual);
-        options.transport = self.transport(tls)?;
+        options.transport = self.transport(tls).map_err(usage)?;
         options.client_id = self.client_id(persona, options.version);
         options.clean_start = !self.disable_clean_session;
         options.keep_alive_seconds = self.keepalive;
         options.max_in_flight = self.max_in_flight;
         options.reconnect = Some(Backoff::constant(Duration::from_secs(1)));
         options.username = secret.username.clone();
-        options.password = secret.password()?;
+        options.password =
+            secret.password().map_err(|text| Failure::new(format!("Error: {text}")))?;
         if options.password.is_some()
             && options.username.is_none()
             && options.version.password_needs_username()
         {
-            return Err("Problem setting username and/or password.".to_owned());
+            return Err(Failure::new("Error: Problem setting username and/or password."));
         }
-        options.will = self.will()?;
-        options.connect_properties = property::collect(&self.property, Packet::Connect)?;
+        options.will = self.will().map_err(usage)?;
+        options.connect_properties =
+            property::collect(&self.property, Packet::Connect).map_err(usage)?;
         let expiry = match self.session_expiry {
             None if self.disable_clean_session => Some(u32::MAX),
             expiry => expiry,
@@ -151,7 +155,7 @@ impl ConnectionArgs {
             let added = options
                 .connect_properties
                 .push(PropertyId::SessionExpiryInterval, Value::U32(expiry));
-            added.map_err(|error| error.to_string())?;
+            added.map_err(|error| usage(error.to_string()))?;
         }
         Ok(options)
     }
@@ -169,11 +173,7 @@ impl ConnectionArgs {
             );
         }
         if self.will_topic.is_none() {
-            let stray = [
-                (self.will_payload.is_some(), "payload"),
-                (self.will_qos.is_some(), "QoS"),
-                (self.will_retain, "retain"),
-            ];
+            let stray = [(self.will_payload.is_some(), "payload"), (self.will_retain, "retain")];
             if let Some((_, what)) = stray.iter().find(|(is_given, _)| *is_given) {
                 return Err(format!("Will {what} given, but no will topic given."));
             }

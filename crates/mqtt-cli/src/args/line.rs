@@ -30,12 +30,19 @@ pub fn normalise(
             out.push(word.clone());
             continue;
         };
-        let missing =
-            || format!("{word} argument given but no {} specified.\n", placeholder.to_lowercase());
+        let missing = || match name.as_str() {
+            "property" => TOO_FEW.to_owned(),
+            "protocol-version" => {
+                "--protocol-version argument given but no version specified.\n".to_owned()
+            }
+            _ => {
+                format!("{word} argument given but {} specified.\n", lacking(&name, &placeholder))
+            }
+        };
         let first = words.next().ok_or_else(missing)?;
         match name.as_str() {
             "property" => {
-                let few = || format!("{word} argument given but not enough arguments specified.\n");
+                let few = || TOO_FEW.to_owned();
                 let property = words.next().ok_or_else(few)?;
                 let mut parts = vec![first.as_str(), property, words.next().ok_or_else(few)?];
                 if property == "user-property" {
@@ -48,6 +55,31 @@ pub fn normalise(
         }
     }
     Ok(out)
+}
+
+const TOO_FEW: &str = "--property argument given but not enough arguments specified.\n";
+
+/// Mosquitto's words for a value that is not there.
+fn lacking(name: &str, placeholder: &str) -> String {
+    let what = match name {
+        "max-inflight" => return "max_inflight not".to_owned(),
+        "qos" => "QoS",
+        "id-prefix" => "id prefix",
+        "session-expiry-interval" => "session expiry interval",
+        "url" => "URL",
+        "capath" => "directory",
+        "will-topic" => "will topic",
+        "will-payload" => "will payload",
+        "will-qos" => "will QoS",
+        "repeat" => "count",
+        "repeat-delay" => "time",
+        "unix" => "socket path",
+        "proxy" => "proxy url",
+        "filter-out" => "topic filter",
+        "unsubscribe" => "unsubscribe topic",
+        _ => return format!("no {}", placeholder.to_lowercase()),
+    };
+    format!("no {what}")
 }
 
 /// The value `flag` has in the end in a line that [`normalise`] has made.

@@ -31,13 +31,13 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 )]
 pub struct PubCli {
     #[command(flatten)]
-    pub connection: connection::ConnectionArgs,
-    #[command(flatten)]
-    pub secret: secret::SecretArgs,
-    #[command(flatten)]
     pub payload: publish::PayloadArgs,
     #[command(flatten)]
     pub publish: publish::PublishArgs,
+    #[command(flatten)]
+    pub connection: connection::ConnectionArgs,
+    #[command(flatten)]
+    pub secret: secret::SecretArgs,
     #[command(flatten)]
     pub tls: tls::TlsArgs,
     #[command(flatten)]
@@ -58,10 +58,6 @@ pub struct PubCli {
 )]
 pub struct SubCli {
     #[command(flatten)]
-    pub connection: connection::ConnectionArgs,
-    #[command(flatten)]
-    pub secret: secret::SecretArgs,
-    #[command(flatten)]
     pub subscribe: subscribe::SubscribeArgs,
     #[command(flatten)]
     pub watch: subscribe::WatchArgs,
@@ -69,6 +65,10 @@ pub struct SubCli {
     pub output: output::OutputArgs,
     #[command(flatten)]
     pub stream: output::StreamArgs,
+    #[command(flatten)]
+    pub connection: connection::ConnectionArgs,
+    #[command(flatten)]
+    pub secret: secret::SecretArgs,
     #[command(flatten)]
     pub tls: tls::TlsArgs,
     #[command(flatten)]
@@ -89,10 +89,6 @@ pub struct SubCli {
 )]
 pub struct RrCli {
     #[command(flatten)]
-    pub connection: connection::ConnectionArgs,
-    #[command(flatten)]
-    pub secret: secret::SecretArgs,
-    #[command(flatten)]
     pub payload: publish::PayloadArgs,
     #[command(flatten)]
     pub request: publish::RequestArgs,
@@ -100,6 +96,10 @@ pub struct RrCli {
     pub subscription: subscribe::OptionArgs,
     #[command(flatten)]
     pub output: output::OutputArgs,
+    #[command(flatten)]
+    pub connection: connection::ConnectionArgs,
+    #[command(flatten)]
+    pub secret: secret::SecretArgs,
     #[command(flatten)]
     pub tls: tls::TlsArgs,
     #[command(flatten)]

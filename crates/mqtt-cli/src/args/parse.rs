@@ -16,7 +16,7 @@ pub fn qos(text: &str) -> Result<QoS, String> {
 
 /// QoS 0, 1 or 2 of a will.
 pub fn will_qos(text: &str) -> Result<QoS, String> {
-    qos(text).map_err(|_| format!("Invalid will QoS {text}."))
+    qos(text).map_err(|_| format!("Invalid will QoS {text}.\n"))
 }
 
 /// A port; 0 stands for a Unix socket.
@@ -66,6 +66,18 @@ pub fn topic_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// The topic of a will.
+pub fn will_topic(text: &str) -> Result<String, String> {
+    topic_name(text)
+        .map_err(|_| format!("Invalid will topic '{text}', does it contain '+' or '#'?"))
+}
+
+/// The topic of a response.
+pub fn response_topic(text: &str) -> Result<String, String> {
+    topic_name(text)
+        .map_err(|_| format!("Invalid response topic '{text}', does it contain '+' or '#'?"))
+}
+
 /// A Topic Filter, shared or not.
 pub fn topic_filter(text: &str) -> Result<String, String> {
     let checked = match SharedFilter::parse(text) {
@@ -111,12 +123,12 @@ pub fn repeat(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Seconds with a fraction.
-pub fn seconds(text: &str) -> Result<Duration, String> {
+/// Seconds with a fraction, for `--repeat-delay`.
+pub fn repeat_delay(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| format!("Invalid number of seconds: {text}"))
+        .ok_or_else(|| "--repeat-delay argument must be >=0.0.\n".to_owned())
 }
 
 /// Whole seconds, at least 1.
@@ -131,7 +143,7 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
 pub fn percentage(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
-        _ => Err("--random-filter argument must be between 0.1 and 100.0.\n".to_owned()),
+        _ => Err("--random-filter chance must be between 0.1-100.0\n".to_owned()),
     }
 }
 

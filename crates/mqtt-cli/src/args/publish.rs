@@ -63,7 +63,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "N", value_parser = parse::repeat)]
     pub repeat: Option<u64>,
     /// Seconds between two repetitions
-    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = parse::repeat_delay)]
     pub repeat_delay: Option<Duration>,
     /// Messages per second at most: 500, 500/s, 30/m
     #[arg(long, value_name = "RATE", value_parser = parse::rate)]
@@ -104,7 +104,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 #[command(next_help_heading = "Message")]
 pub struct RequestArgs {
     /// Topic the response comes to
-    #[arg(short = 'e', long, value_name = "TOPIC", value_parser = parse::topic_name)]
+    #[arg(short = 'e', long, value_name = "TOPIC", value_parser = parse::response_topic)]
     pub response_topic: Option<String>,
     /// Print the time between request and response
     #[arg(long)]
