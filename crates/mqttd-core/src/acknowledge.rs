@@ -41,11 +41,21 @@ pub(crate) enum Answer {
 pub(crate) struct Wait {
     pub(crate) need: Lsn,
     pub(crate) confirms: u16,
+    /// Once other shards have confirmed, this identifier is recorded as received with QoS 2. Not
+    /// before: after a crash the repeated PUBLISH would be answered and never reach them.
+    pub(crate) received: Option<PacketIdentifier>,
+}
+
+impl Wait {
+    /// For the log only.
+    pub(crate) fn for_log(need: Lsn) -> Self {
+        Self { need, ..Self::default() }
+    }
 }
 
 impl From<&Routed> for Wait {
     fn from(routed: &Routed) -> Self {
-        Self { need: routed.need, confirms: routed.confirms }
+        Self { need: routed.need, confirms: routed.confirms, received: None }
     }
 }
 
@@ -113,8 +123,15 @@ impl Shard {
         let Some(online) = &mut session.online else { return };
         if ready && online.held == 0 {
             self.write_answer(key, &answer, out);
-            return;
+        } else {
+            self.hold(key, answer, wait);
         }
+    }
+
+    /// Sends the answer behind all that are held now.
+    pub(crate) fn hold(&mut self, key: SessionKey, answer: Answer, wait: Wait) {
+        let session = &mut self.sessions[key.0 as usize];
+        let Some(online) = &mut session.online else { return };
         online.held += 1;
         let epoch = online.epoch;
         let session = address(key, session);
@@ -186,9 +203,17 @@ impl Shard {
             }
             waits
         });
-        while let Some(front) = self.held.queue.front() {
+        while let Some(front) = self.held.queue.front_mut() {
             if front.wait.confirms > 0 || front.wait.need > durable {
                 return;
+            }
+            if let (Some(packet_id), false) = (front.wait.received.take(), front.failed) {
+                let to = front.session;
+                let need = self.record_received(to, packet_id, out);
+                if let Some(front) = self.held.queue.front_mut() {
+                    front.wait.need = need;
+                }
+                continue;
             }
             let Some(held) = self.held.queue.pop_front() else { return };
             self.held.first += 1;
@@ -201,7 +226,7 @@ impl Shard {
         to: SessionAddress,
         epoch: u64,
         mut answer: Answer,
-        failed: bool,
+        mut failed: bool,
         out: &mut O,
     ) {
         let key = to.key;
@@ -213,6 +238,15 @@ impl Shard {
         if let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) {
             online.held -= 1;
             version = Some(online.version);
+        }
+        if let Answer::Ack {
+            packet_type: PacketType::Pubrec,
+            packet_id,
+            reason: ReasonCode::Success,
+        } = answer
+        {
+            // The answer to a repetition shares the fate of the first.
+            failed |= !session.receiver.contains(packet_id);
         }
         let can_say = !failed || self.take_back(key, &mut answer, out);
         // 3.x has no word for a refusal: the Client is left without the answer and will ask again.

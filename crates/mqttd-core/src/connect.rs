@@ -155,6 +155,7 @@ impl Shard {
             version: connect.version,
             keep_alive_millis,
             last_received: now,
+            backlog_seen: 0,
             packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
             wants_problem_information: problem != Some(0),
             aliases_in,

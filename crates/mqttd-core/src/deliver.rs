@@ -6,7 +6,8 @@ use mqtt_proto::{PacketIdentifier, QoS};
 
 use crate::drops::DropReason;
 use crate::envelope::{Envelope, SessionAddress, Token};
-use crate::frames::{Frames, Layout, wire_is_full, write_publish};
+use crate::frames::{Frames, Layout, qos0_backlog_max, wire_is_full, write_publish};
+use crate::limits::OUTPUT_BYTES_MAX;
 use crate::grant::Grant;
 use crate::ids::{Lsn, SessionKey};
 use crate::matching::Matched;
@@ -192,7 +193,8 @@ impl Shard {
             }
             return;
         };
-        if wire_is_full(online, out) {
+        let backlog_max = qos0_backlog_max(&self.settings, message.payload.len());
+        if wire_is_full(online, backlog_max, out) {
             self.dropped(key, DropReason::SlowReader, out);
             return;
         }
@@ -345,7 +347,8 @@ impl Shard {
         let over = |max: u64| {
             online.inflight_bytes > 0 && online.inflight_bytes + payload_len as u64 > max
         };
-        self.settings.inflight_bytes_max.is_some_and(over) || wire_is_full(online, out)
+        self.settings.inflight_bytes_max.is_some_and(over) 
+            || wire_is_full(online, OUTPUT_BYTES_MAX, out)
     }
 
     /// Counts a message that leaves a queue.

@@ -10,10 +10,13 @@ use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::Aliased;
 use crate::drops::DropReason;
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_FLUSH_BYTES, SHARED_PAYLOAD_BYTES_MIN};
+use crate::limits::{
+    OUTPUT_BACKLOG_MAX, OUTPUT_BYTES_MAX, OUTPUT_FLUSH_BYTES, SHARED_PAYLOAD_BYTES_MIN,
+};
 use crate::message::Passing;
 use crate::output::Output;
 use crate::session::Online;
+use crate::settings::Settings;
 use crate::time::Instant;
 
 /// The fixed header of one delivery.
@@ -51,11 +54,21 @@ impl Frames {
     }
 }
 
-/// Whether a connection reads so slowly that nothing more should be written to it now.
+/// Whether a connection reads so slowly that more than `max` bytes wait for it.
 #[inline]
-pub(crate) fn wire_is_full<O: Output>(online: &Online, out: &mut O) -> bool {
-    out.wire(online.connection).len() > OUTPUT_FLUSH_BYTES
-        && out.flush(online.connection) > OUTPUT_BYTES_MAX
+pub(crate) fn wire_is_full<O: Output>(online: &Online, max: usize, out: &mut O) -> bool {
+    out.wire(online.connection).len() > OUTPUT_FLUSH_BYTES && out.flush(online.connection) > max
+}
+
+/// Bytes that may wait for a connection before a QoS 0 message with a payload of `len` is dropped.
+#[inline]
+pub(crate) fn qos0_backlog_max(settings: &Settings, len: usize) -> usize {
+    let count = settings.queued_messages_max.map_or(usize::MAX, |max| max as usize);
+    let bytes = count.saturating_mul(len).clamp(OUTPUT_BYTES_MAX, OUTPUT_BACKLOG_MAX);
+    match settings.queued_bytes_max {
+        Some(max) => bytes.min((max as usize).max(OUTPUT_FLUSH_BYTES)),
+        None => bytes,
+    }
 }
 
 /// Appends a PUBLISH to the connection's buffer.

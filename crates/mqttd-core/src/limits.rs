@@ -24,6 +24,11 @@ pub const TOPIC_ALIASES_DEFAULT: u16 = 10;
 /// within the memory of a small Raspberry Pi.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
+/// The same bound for QoS 0 when messages are large: `max_queued_messages` of them may wait, as in
+/// Mosquitto, but never more bytes than this. 16 MiB are what Mosquitto's default of 1000 messages
+/// amounts to at 16 kB each.
+pub const OUTPUT_BACKLOG_MAX: usize = 16 << 20;
+
 /// Output of one connection after which the body is asked to write before the turn ends, so that a
 /// fan-in within one turn is not mistaken for a slow reader.
 pub const OUTPUT_FLUSH_BYTES: usize = 64 * 1024;

@@ -9,10 +9,10 @@ use mqtt_proto::qos::{PubrecOutcome, Received, SenderOffence};
 use mqtt_proto::{Offence, PacketIdentifier, QoS, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
-use crate::deliver::Routed;
+use crate::deliver::{Routed, address};
 use crate::drops::DropReason;
-use crate::envelope::Token;
-use crate::ids::SessionKey;
+use crate::envelope::{SessionAddress, Token};
+use crate::ids::{Lsn, SessionKey};
 use crate::message::{Passing, forwarded_properties};
 use crate::notice::Notice;
 use crate::output::Output;
@@ -108,14 +108,15 @@ impl Shard {
     ) -> Result<(), Offence> {
         let session = &mut self.sessions[key.0 as usize];
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
+        let is_durable = session.is_persistent() && self.journal.is_on();
         if session.receiver.contains(packet_id) {
-            // The first answer may still wait for the log, even one of an earlier connection.
-            let need = if session.records.is_some() {
-                self.journal.appended()
+            // The first answer may still wait, even one of an earlier connection.
+            if is_durable && !session.has_received_record(packet_id) {
+                self.hold(key, ack(ReasonCode::Success), Wait::default());
             } else {
-                Default::default()
-            };
-            self.acknowledge(key, ack(ReasonCode::Success), Wait { need, confirms: 0 }, out);
+                let need = if is_durable { self.journal.appended() } else { Lsn::default() };
+                self.acknowledge(key, ack(ReasonCode::Success), Wait::for_log(need), out);
+            }
             return Ok(());
         }
         self.begin_receiving(key)?;
@@ -123,21 +124,40 @@ impl Shard {
         if session.receiver.publish(packet_id) != Ok(Received::New) {
             return Err(Offence::ReceiveMaximumExceeded);
         }
-        if session.is_persistent() && self.journal.is_on() {
-            let record = Record::Received { session: session.uid, packet_id: packet_id.get() };
-            if let Some(id) = self.journal.put(&record, out) {
-                session.records.get_or_insert_default().received.insert(packet_id, id);
-            }
-        }
         let (reason, mut wait) = self.accept(key, message, now, out);
-        if self.sessions[key.0 as usize].records.is_some() {
-            wait.need = self.journal.appended();
-        }
         if reason.is_error() {
             self.refuse_received(key, packet_id, out);
+        } else if is_durable && wait.confirms > 0 {
+            wait.received = Some(packet_id);
+        } else if is_durable {
+            let to = address(key, &self.sessions[key.0 as usize]);
+            wait.need = self.record_received(to, packet_id, out);
         }
         self.acknowledge(key, ack(reason), wait, out);
         Ok(())
+    }
+
+    /// Records that a QoS 2 message has been taken. Returns what the answer waits for.
+    pub(crate) fn record_received<O: Output>(
+        &mut self,
+        from: SessionAddress,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) -> Lsn {
+        let Some(session) = self.sessions.get_mut(from.key.0 as usize) else {
+            return Lsn::default();
+        };
+        if session.uid != from.uid
+            || !session.is_persistent()
+            || !session.receiver.contains(packet_id)
+        {
+            return Lsn::default();
+        }
+        let record = Record::Received { session: session.uid, packet_id: packet_id.get() };
+        if let Some(id) = self.journal.put(&record, out) {
+            session.records.get_or_insert_default().received.insert(packet_id, id);
+        }
+        self.journal.appended()
     }
 
     /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. 3.x knows none.

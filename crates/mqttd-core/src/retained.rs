@@ -71,10 +71,10 @@ impl Shard {
         let owner = self.retained.owner(message.topic, self.shards);
         let message = message.keep();
         if owner == self.id {
-            return Wait { need: self.set_retained(message, now, out), confirms: 0 };
+            return Wait::for_log(self.set_retained(message, now, out));
         }
         out.to_shard(owner, Envelope::Retain { message, confirm: token });
-        Wait { need: Lsn::default(), confirms: u16::from(token.is_some()) }
+        Wait { confirms: u16::from(token.is_some()), ..Wait::default() }
     }
 
     /// Keeps or clears a topic of this shard's own.

@@ -63,6 +63,8 @@ pub(crate) struct Online {
     /// In milliseconds, already one and a half times the Keep Alive; 0: none.
     pub(crate) keep_alive_millis: u64,
     pub(crate) last_received: Instant,
+    /// Output that waited when the Keep Alive last ran out; 0 otherwise.
+    pub(crate) backlog_seen: usize,
     /// The Client's Maximum Packet Size.
     pub(crate) packet_bytes_max: usize,
     /// The Client wants Reason Strings and User Properties (3.1.2.11.7).
@@ -154,6 +156,11 @@ impl Session {
     #[inline]
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry_seconds > 0
+    }
+
+    /// The log knows that this QoS 2 message from the Client was taken.
+    pub(crate) fn has_received_record(&self, packet_id: PacketIdentifier) -> bool {
+        self.records.as_ref().is_some_and(|records| records.received.contains_key(&packet_id))
     }
 
     /// For the access rights.

@@ -21,6 +21,7 @@ use crate::expiry::{QueueSweep, Timer, Timers};
 use crate::frames::Frames;
 use crate::ids::{ConnectionKey, Lsn, SessionKey, ShardId};
 use crate::journal::Journal;
+use crate::limits::OUTPUT_FLUSH_BYTES;
 use crate::matching::Matching;
 use crate::message::Passing;
 use crate::notice::{Ending, Notice};
@@ -259,7 +260,7 @@ impl Shard {
                 let mut passing = Passing::from_message(&message);
                 let need = self.route_local(&mut passing, now, out);
                 if let Some(token) = confirm {
-                    self.confirm(from, token, Wait { need, confirms: 0 }, out);
+                    self.confirm(from, token, Wait::for_log(need), out);
                 }
             }
             Envelope::Directed { to, grant, message, confirm } => {
@@ -279,7 +280,7 @@ impl Shard {
                 if let Some(token) = confirm {
                     let appended = self.journal.appended();
                     let need = if appended > before { appended } else { Lsn::default() };
-                    self.confirm(from, token, Wait { need, confirms }, out);
+                    self.confirm(from, token, Wait { need, confirms, received: None }, out);
                 }
             }
             Envelope::Sync(token) => {
@@ -294,7 +295,7 @@ impl Shard {
             Envelope::Retain { message, confirm } => {
                 let need = self.set_retained(message, now, out);
                 if let Some(token) = confirm {
-                    self.confirm(from, token, Wait { need, confirms: 0 }, out);
+                    self.confirm(from, token, Wait::for_log(need), out);
                 }
             }
             Envelope::ReplayMore { to, filter } => {
@@ -342,11 +343,19 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) {
-        let Some(session) = self.sessions.get(key.0 as usize) else { return };
-        let Some(online) = session.online.as_ref().filter(|online| online.epoch == epoch) else {
+        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
             return;
         };
-        let due = online.last_received.plus_millis(online.keep_alive_millis);
+        let mut due = online.last_received.plus_millis(online.keep_alive_millis);
+        // The body does not read from a Client that leaves much of its output unread, so nothing may
+        // be heard of one that is busy reading: it lives as long as the output shrinks.
+        let backlog = out.wire(online.connection).len();
+        let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
+        if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
+            online.backlog_seen = backlog;
+            due = now.plus_millis(online.keep_alive_millis);
+        }
         if due <= now {
             let connection = online.connection;
             self.end_connection(connection, Ending::KeepAliveTimeout, now, out);

@@ -97,7 +97,7 @@ impl Shard {
 
     fn since(&self, before: crate::ids::Lsn) -> Wait {
         let appended = self.journal.appended();
-        Wait { need: if appended > before { appended } else { Default::default() }, confirms: 0 }
+        Wait::for_log(if appended > before { appended } else { Default::default() })
     }
 
     fn subscribe<O: Output>(
