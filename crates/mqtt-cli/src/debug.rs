@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::print::say;
 use mqtt_client::{Direction, Packet, PropertyId, Trace};
 
 struct State {
@@ -29,7 +30,7 @@ fn sent(state: &mut State, packet: &Packet<'_>) {
         Packet::Publish(publish) => {
             *numbered += 1;
             let id = publish.packet_id.map_or(*numbered, |id| u32::from(id.get()));
-            println!(
+            say!(
                 "Client {client} sending PUBLISH (d{}, q{}, r{}, m{id}, '{}', ... ({} bytes))",
                 u8::from(publish.dup),
                 publish.qos,
@@ -42,7 +43,7 @@ fn sent(state: &mut State, packet: &Packet<'_>) {
             for (filter, options) in subscribe.filters.iter() {
                 let (id, qos) = (subscribe.packet_id, options.qos);
                 let rest = options.to_byte() & !0b11;
-                println!(
+                say!(
                     "Client {client} sending SUBSCRIBE (Mid: {id}, Topic: {filter}, QoS: {qos}, \
                      Options: {rest:#04x})"
                 );
@@ -51,18 +52,18 @@ fn sent(state: &mut State, packet: &Packet<'_>) {
         Packet::Unsubscribe(unsubscribe) => {
             for filter in unsubscribe.filters.iter() {
                 let id = unsubscribe.packet_id;
-                println!("Client {client} sending UNSUBSCRIBE (Mid: {id}, Topic: {filter})");
+                say!("Client {client} sending UNSUBSCRIBE (Mid: {id}, Topic: {filter})");
             }
         }
         Packet::Puback(ack) | Packet::Pubrec(ack) => {
             let (name, id) = (packet.packet_type().name(), ack.packet_id);
-            println!("Client {client} sending {name} (m{id}, rc{})", ack.reason.value());
+            say!("Client {client} sending {name} (m{id}, rc{})", ack.reason.value());
         }
         Packet::Pubrel(ack) | Packet::Pubcomp(ack) => {
             let name = packet.packet_type().name();
-            println!("Client {client} sending {name} (m{})", ack.packet_id);
+            say!("Client {client} sending {name} (m{})", ack.packet_id);
         }
-        _ => println!("Client {client} sending {}", packet.packet_type().name()),
+        _ => say!("Client {client} sending {}", packet.packet_type().name()),
     }
 }
 
@@ -75,8 +76,8 @@ fn received(state: &mut State, packet: &Packet<'_>) {
     let client = &state.client;
     let name = packet.packet_type().name();
     match packet {
-        Packet::Connack(connack) => println!("Client {client} received CONNACK ({})", connack.code),
-        Packet::Publish(publish) => println!(
+        Packet::Connack(connack) => say!("Client {client} received CONNACK ({})", connack.code),
+        Packet::Publish(publish) => say!(
             "Client {client} received PUBLISH (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
             u8::from(publish.dup),
             publish.qos,
@@ -87,20 +88,20 @@ fn received(state: &mut State, packet: &Packet<'_>) {
         ),
         Packet::Puback(ack) | Packet::Pubcomp(ack) => {
             let (id, reason) = (ack.packet_id, ack.reason.value());
-            println!("Client {client} received {name} (Mid: {id}, RC:{reason})");
+            say!("Client {client} received {name} (Mid: {id}, RC:{reason})");
         }
         Packet::Pubrec(ack) | Packet::Pubrel(ack) => {
-            println!("Client {client} received {name} (Mid: {})", ack.packet_id);
+            say!("Client {client} received {name} (Mid: {})", ack.packet_id);
         }
         Packet::Disconnect(disconnect) => {
-            println!("Received DISCONNECT ({})", disconnect.reason.value());
+            say!("Received DISCONNECT ({})", disconnect.reason.value());
         }
-        _ => println!("Client {client} received {name}"),
+        _ => say!("Client {client} received {name}"),
     }
 }
 
 /// The line `mosquitto_sub -d` prints after SUBACK.
 pub fn subscribed(packet_id: u16, codes: &[u8]) {
     let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
-    println!("Subscribed (mid: {packet_id}): {}", codes.join(", "));
+    say!("Subscribed (mid: {packet_id}): {}", codes.join(", "));
 }

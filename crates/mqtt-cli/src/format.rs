@@ -213,10 +213,11 @@ impl Field {
             }
             'C' => self.text(out, property(message, PropertyId::ContentType)),
             // An absent one is not padded, unlike the others.
-            'R' => match properties.text(PropertyId::ResponseTopic) {
-                Some(topic) => self.text(out, topic.as_bytes()),
-                None => {}
-            },
+            'R' => {
+                if let Some(topic) = properties.text(PropertyId::ResponseTopic) {
+                    self.text(out, topic.as_bytes());
+                }
+            }
             'D' => {
                 let data = properties.binary(PropertyId::CorrelationData);
                 out.extend_from_slice(data.unwrap_or_default());

@@ -13,6 +13,22 @@ use crate::json;
 /// With this many bytes the buffer is written even while messages wait.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// A line on stdout. A reader that has gone away is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::print::line(&mut std::io::stdout().lock(), format_args!($($text)*))
+    };
+}
+
+/// A line on stderr, on the same terms.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        $crate::print::line(&mut std::io::stderr().lock(), format_args!($($text)*))
+    };
+}
+
+pub(crate) use {say, tell};
+
 /// Prints messages in the way that was asked for.
 #[derive(Debug)]
 pub struct Printer {
@@ -73,7 +89,7 @@ impl Printer {
             Style::Format(format) => {
                 if format.write(&mut self.out, message, &Moment::now()).is_err() && !self.is_quiet {
                     let topic = message.topic();
-                    eprintln!("Error: Message payload is not valid JSON on topic {topic}.");
+                    tell!("Error: Message payload is not valid JSON on topic {topic}.");
                 }
             }
             Style::Json => json::line(&mut self.out, message, &Moment::now()),
@@ -96,6 +112,12 @@ impl Printer {
         self.out.clear();
         stdout.flush()
     }
+}
+
+/// Behind [`say`] and [`tell`].
+pub(crate) fn line(out: &mut impl Write, text: std::fmt::Arguments<'_>) {
+    // Nobody is there to be told that nobody is there.
+    let _ = writeln!(out, "{text}");
 }
 
 /// Are colours wanted on stdout?

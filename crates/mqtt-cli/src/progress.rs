@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use crate::print::tell;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Counts messages.
@@ -36,9 +37,9 @@ impl Progress {
     /// A line above the bar.
     pub fn say(&self, text: &str) {
         if self.0.is_hidden() {
-            eprintln!("{text}");
+            tell!("{text}");
         } else {
-            self.0.suspend(|| eprintln!("{text}"));
+            self.0.suspend(|| tell!("{text}"));
         }
     }
 

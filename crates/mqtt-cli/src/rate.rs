@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::print::{say, tell};
 use tokio::time::Instant;
 
 /// Inter-arrival times kept for the percentiles of one second; beyond it, the oldest ones go.
@@ -71,10 +72,10 @@ impl Rate {
     /// A second is over.
     pub fn tick(&mut self) {
         if self.prints_rate {
-            println!("{}", self.in_second);
+            say!("{}", self.in_second);
         }
         if self.prints_stats {
-            eprintln!("{} messages/s, {}", self.in_second, percentiles(&mut self.gaps));
+            tell!("{} messages/s, {}", self.in_second, percentiles(&mut self.gaps));
         }
         self.in_second = 0;
         self.tick = (self.tick + Duration::from_secs(1)).max(Instant::now());
@@ -86,7 +87,7 @@ impl Rate {
             let seconds = self.began.elapsed().as_secs_f64().max(0.001);
             let (total, rate) = (self.total, self.total as f64 / seconds);
             let gaps = percentiles(&mut self.gaps);
-            eprintln!("{total} messages in {seconds:.1} s, {rate:.0} messages/s, {gaps}");
+            tell!("{total} messages in {seconds:.1} s, {rate:.0} messages/s, {gaps}");
         }
     }
 }

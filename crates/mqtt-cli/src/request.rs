@@ -12,6 +12,7 @@ use crate::args::{Persona, RrCli};
 use crate::debug;
 use crate::exit::{Exit, Failure};
 use crate::print::Printer;
+use crate::print::say;
 use crate::publish::payload_bytes;
 use crate::subscribe::subscription_options;
 
@@ -66,7 +67,7 @@ pub async fn run(cli: RrCli, persona: Persona) -> Result<Exit, Failure> {
     printer.print(&response).map_err(failed)?;
     printer.flush().map_err(failed)?;
     if cli.request.latency {
-        println!("{:.6}", took.as_secs_f64());
+        say!("{:.6}", took.as_secs_f64());
     }
     Ok(Exit::Success)
 }

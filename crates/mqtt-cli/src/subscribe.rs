@@ -20,6 +20,7 @@ use crate::debug;
 use crate::exit::{Exit, Failure};
 use crate::json;
 use crate::print::Printer;
+use crate::print::tell;
 use crate::rate::Rate;
 use crate::watch::Screen;
 
@@ -161,6 +162,8 @@ struct Reader<'a> {
     rate: Option<Rate>,
     screen: Option<Screen>,
     counted: u64,
+    /// The connection was lost, and this was said.
+    is_away: bool,
     /// Retained messages that are being cleared.
     clearing: JoinSet<Result<Acknowledged, RequestError>>,
 }
@@ -195,6 +198,7 @@ impl<'a> Reader<'a> {
             rate,
             screen: cli.stream.watch.then(Screen::new),
             counted: 0,
+            is_away: false,
             clearing: JoinSet::new(),
         })
     }
@@ -255,7 +259,7 @@ impl<'a> Reader<'a> {
         let refused = self.cli.subscribe.topic.iter().zip(&answer.reason_codes);
         for (topic, _) in refused.filter(|(_, code)| **code >= 0x80) {
             if !self.cli.general.quiet && !self.persona.is_mosquitto {
-                eprintln!("Warning: the subscription to '{topic}' was denied.");
+                tell!("Warning: the subscription to '{topic}' was denied.");
             }
         }
         match self.cli.watch.exit_after_subscribe {
@@ -268,10 +272,12 @@ impl<'a> Reader<'a> {
         let is_silent = self.cli.general.quiet || self.persona.is_mosquitto;
         match event {
             Event::Message(message) => return self.on_message(&message),
-            Event::Disconnected { lost, retry_in: Some(wait) } => {
-                if !is_silent {
-                    eprintln!("{lost}; trying again in {:.1} s", wait.as_secs_f64());
-                }
+            Event::Disconnected { lost, retry_in: Some(wait) } if !is_silent => {
+                self.is_away = true;
+                tell!("{lost}; trying again in {:.1} s", wait.as_secs_f64());
+            }
+            Event::Connected(_) if std::mem::take(&mut self.is_away) => {
+                tell!("connected again");
             }
             Event::Disconnected { lost: Lost::Reconnect(error), retry_in: None } => {
                 return Err(Failure::connect(&error, self.persona));

@@ -414,3 +414,132 @@ fn unsupported_tls_flags_are_refused_by_name() {
         assert!(code == 1 && error.contains(args[0]), "{args:?}: {error}");
     }
 }
+
+/// Reads one short packet, or `None` at the end.
+fn read_packet(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).ok()?;
+    let mut packet = head.to_vec();
+    packet.resize(2 + usize::from(head[1]), 0);
+    stream.read_exact(&mut packet[2..]).ok()?;
+    Some(packet)
+}
+
+#[test]
+fn no_line_is_lost_when_the_connection_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = thread::spawn(move || {
+        let mut payloads = Vec::new();
+        for round in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_packet(&mut stream).unwrap();
+            stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+            // Each connection but the last one ends with messages that were not acknowledged.
+            let mut left = if round < 2 { 30 } else { usize::MAX };
+            while let Some(packet) = read_packet(&mut stream) {
+                if packet[0] >> 4 != 3 {
+                    break;
+                }
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+                if left > 5 {
+                    stream.write_all(&[0x40, 2, packet[5], packet[6]]).unwrap();
+                    payloads.push(String::from_utf8(packet[7..].to_vec()).unwrap());
+                }
+            }
+        }
+        payloads
+    });
+    let lines: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mqtt-pub"))
+        .args(["-p", &port, "-t", "t", "-l", "-q", "1", "-i", "liner", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.join("\n").as_bytes()).unwrap();
+    drop(stdin);
+    let (code, _, error) = said(&finish(child));
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(error.matches("trying again").count(), 2, "{error}");
+    // An acknowledgement that was lost with its connection brings the line again, as QoS 1 does.
+    let mut arrived = Vec::new();
+    for payload in broker.join().unwrap() {
+        if !arrived.contains(&payload) {
+            arrived.push(payload);
+        }
+    }
+    assert_eq!(arrived, lines);
+}
+
+#[test]
+fn a_subscriber_says_that_it_was_away_and_ends_quietly_with_its_reader() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = thread::spawn(move || {
+        for round in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_packet(&mut stream).unwrap();
+            stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+            let subscribe = read_packet(&mut stream).unwrap();
+            stream.write_all(&[0x90, 3, subscribe[2], subscribe[3], 0]).unwrap();
+            if round == 1 {
+                stream.write_all(b"\x30\x04\0\x01tx").unwrap();
+                while read_packet(&mut stream).is_some_and(|packet| packet[0] != 0xE0) {}
+            }
+        }
+    });
+    let output = run(Command::new(env!("CARGO_BIN_EXE_mqtt-sub"))
+        .args(["-p", &port, "-t", "t", "-v", "-C", "1", "-W", "15"])
+        .env("NO_COLOR", "")
+        .stdin(Stdio::null()));
+    let (code, out, error) = said(&output);
+    assert_eq!((code, out.as_str()), (0, "t x\n"));
+    assert!(
+        error.contains("trying again in 1.0 s") && error.contains("connected again"),
+        "{error}"
+    );
+    broker.join().unwrap();
+}
+
+#[test]
+fn colours_are_only_there_when_they_are_wanted() {
+    let Some(()) = world::peers() else { return };
+    let world = World::open();
+    world.retain(&["-t", "c", "-m", "x"]);
+    let args = ["-t", "c", "-C", "1", "-W", "10", "-v"];
+    let shown = |extra: &[&str]| said(&run(world.ours("sub").args(args).args(extra))).1;
+    assert_eq!(shown(&[]), "c x\n");
+    assert_eq!(shown(&["--color", "never"]), "c x\n");
+    assert_eq!(shown(&["--color", "always"]), "\u{1b}[36mc\u{1b}[0m x\n");
+    let as_mosquitto = run(world.ours_as("mosquitto_sub").args(args).args(["--color", "always"]));
+    assert_eq!(said(&as_mosquitto).1, "c x\n");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let Some(()) = world::peers() else { return };
+    let world = World::open();
+    for number in 0..20 {
+        world.retain(&["-t", &format!("e/{number}"), "-m", "x"]);
+    }
+    let mut child = world
+        .ours("sub")
+        .args(["-t", "e/#", "-W", "15"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut first = [0; 2];
+    out.read_exact(&mut first).unwrap();
+    drop(out);
+    world.retain(&["-t", "e/more", "-m", "x"]);
+    let (code, _, error) = said(&finish(child));
+    assert_eq!((code, error.as_str()), (0, ""));
+}
