@@ -348,12 +348,21 @@ fn default_options_come_from_files_and_lose_against_the_line() {
     let config = world.folder.path().join("config");
     fs::create_dir(&config).unwrap();
     fs::write(config.join("mosquitto_pub"), "# mine\n-t from/file\n-q 1\n").unwrap();
-    let collecting = world.collect("from/#", SHOW, 2);
-    for args in [&["-m", "1"][..], &["-m", "2", "-t", "from/line"]] {
+    fs::write(config.join("mqtt-profiles"), "[a]\n-q 0\n[b]\n-q 2\n-t from/profile\n").unwrap();
+    let collecting = world.collect("from/#", SHOW, 3);
+    for args in [
+        &["-m", "1"][..],
+        &["-m", "2", "-t", "from/line"],
+        &["-m", "3", "--profile", "b", "-q", "1"],
+    ] {
         let output = run(world.ours("pub").env("XDG_CONFIG_HOME", &config).args(args));
         assert_eq!(said(&output), (0, String::new(), String::new()));
     }
-    assert_eq!(seen(collecting), "1|1 from/file.2|1 from/line.");
+    let unknown =
+        run(world.ours("pub").env("XDG_CONFIG_HOME", &config).args(["-m", "x", "--profile", "c"]));
+    let (code, _, error) = said(&unknown);
+    assert!(code == 1 && error.contains("it has: a, b"), "{error}");
+    assert_eq!(seen(collecting), "1|1 from/file.2|1 from/line.3|1 from/profile.");
 }
 
 #[test]

@@ -33,6 +33,36 @@ pub fn read(named: Option<&str>, names: &[&str; 2]) -> Result<Vec<String>, Strin
     Ok(Vec::new())
 }
 
+/// The file with named profiles, in the folder of the other ones.
+const PROFILES: &str = "mqtt-profiles";
+
+/// The words of a profile: the lines below `[NAME]` in the file `mqtt-profiles`.
+///
+/// # Errors
+/// The file can't be read or has no such profile; says which ones it has.
+pub fn profile(name: &str) -> Result<Vec<String>, String> {
+    let folder = config_folder().ok_or("--profile needs $HOME or $XDG_CONFIG_HOME.")?;
+    let path = folder.join(PROFILES);
+    let text = fs::read_to_string(&path)
+        .map_err(|error| format!("Unable to read the profiles in {}: {error}.", path.display()))?;
+    section(&text, name).ok_or_else(|| {
+        let known: Vec<&str> = text.lines().filter_map(heading).collect();
+        let (path, known) = (path.display(), known.join(", "));
+        format!("There is no profile '{name}' in {path}; it has: {known}.")
+    })
+}
+
+fn heading(line: &str) -> Option<&str> {
+    line.trim().strip_prefix('[')?.strip_suffix(']')
+}
+
+fn section(text: &str, name: &str) -> Option<Vec<String>> {
+    let mut lines = text.lines().skip_while(|line| heading(line) != Some(name));
+    lines.next()?;
+    let lines: Vec<&str> = lines.take_while(|line| heading(line).is_none()).collect();
+    Some(words(&lines.join("\n")))
+}
+
 pub(crate) fn config_folder() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))
@@ -82,6 +112,15 @@ mod tests {
                 "a"
             ]
         );
+    }
+
+    #[test]
+    fn a_profile_is_a_section() {
+        let text = "-h outside\n[home]\n-h pi\n# mine\n-u me\n\n[work]\n-h broker\n[empty]\n";
+        assert_eq!(section(text, "home").unwrap(), ["-h", "pi", "-u", "me"]);
+        assert_eq!(section(text, "work").unwrap(), ["-h", "broker"]);
+        assert_eq!(section(text, "empty").unwrap(), [""; 0]);
+        assert_eq!(section(text, "other"), None);
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub struct GeneralArgs {
     /// Read default options from FILE instead of the usual place, one "flag value" a line
     #[arg(short = 'o', long = "options-file", value_name = "FILE")]
     pub options_file: Option<String>,
+    /// Use the options below [NAME] in ~/.config/mqtt-profiles
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     pub help: Option<bool>,
@@ -190,7 +193,10 @@ pub fn read<T: Tool>(persona: &Persona, argv: &[String]) -> Result<T, Stop> {
     let command = T::command();
     let given = line::normalise(&command, persona, argv).map_err(Stop::Usage)?;
     let file = line::last_value(&given, "--options-file");
-    let defaults = defaults::read(file.as_deref(), &T::FILES).map_err(Stop::Usage)?;
+    let mut defaults = defaults::read(file.as_deref(), &T::FILES).map_err(Stop::Usage)?;
+    if let Some(name) = line::last_value(&given, "--profile") {
+        defaults.extend(defaults::profile(&name).map_err(Stop::Usage)?);
+    }
     let mut all = vec![persona.name.clone()];
     all.extend(line::normalise(&command, persona, &defaults).map_err(Stop::Usage)?);
     all.extend(given);
