@@ -326,6 +326,8 @@ impl Shard {
                 if ack.reason.is_error() {
                     self.stats.drop(DropReason::RefusedByReceiver);
                 }
+                let session = &mut self.sessions[key.0 as usize];
+                self.journal.completed(&mut session.records, ack.packet_id, out);
                 self.landed(key, flight, out);
                 self.pump(key, now, out);
                 Ok(())

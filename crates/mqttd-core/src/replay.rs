@@ -85,7 +85,13 @@ impl Shard {
         } else {
             sources.insert(self.retained.owner(filter, self.shards));
         }
-        self.sessions[key.0 as usize].replays.push(Replay {
+        if self.retained.tree.is_empty() {
+            sources.remove(self.id);
+        }
+        if sources.is_empty() {
+            return;
+        }
+        self.sessions[key.0 as usize].replays.push_back(Replay {
             number,
             filter: Box::from(filter),
             grant,
@@ -117,7 +123,12 @@ impl Shard {
             for replay in replays.iter_mut().take(REPLAYS_AT_ONCE) {
                 self.pump_replay(key, replay, now, &mut frames, out);
             }
-            replays.retain(|replay| !(replay.sources.is_empty() && replay.buffer.is_empty()));
+            // Only those in front can have ended; thousands may wait behind them.
+            for place in (0..replays.len().min(REPLAYS_AT_ONCE)).rev() {
+                if replays[place].sources.is_empty() && replays[place].buffer.is_empty() {
+                    replays.remove(place);
+                }
+            }
             // Those that have ended make room for others.
             if replays.len() == before || replays.is_empty() {
                 break;
@@ -286,7 +297,7 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let same = |replay: &Replay| *replay.filter == *filter;
         if let Some(place) = session.replays.iter().position(same) {
-            let replay = session.replays.remove(place);
+            let Some(replay) = session.replays.remove(place) else { return };
             let of = address(key, session);
             self.cancel(of, &replay, out);
         }

@@ -292,8 +292,11 @@ impl Shard {
             let is_free = |id: &PacketIdentifier| session.sender.iter().all(|f| f.id != *id);
             if let Some(packet_id) = PacketIdentifier::new(packet_id).filter(is_free) {
                 let size = kept.message.payload().len() as u32;
+                let state = match kept.how.qos() {
+                    mqtt_proto::QoS::ExactlyOnce => SenderState::AwaitPubrec,
+                    _ => SenderState::AwaitPuback,
+                };
                 let flight = Flight { kept: Some(kept), size };
-                let state = SenderState::AwaitPubrec;
                 if session.sender.restore(packet_id, state, Some(flight)).is_ok() {
                     session.records.get_or_insert_default().sent.insert(packet_id, record);
                 }

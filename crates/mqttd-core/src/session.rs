@@ -2,9 +2,8 @@
 //! present connection.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use mqtt_auth::Who;
@@ -43,7 +42,7 @@ pub(crate) struct Session {
     pub(crate) queue: Queue,
     pub(crate) subscriptions: HashTable<Subscribed>,
     pub(crate) will: Option<Box<Will>>,
-    pub(crate) replays: Vec<Replay>,
+    pub(crate) replays: VecDeque<Replay>,
     /// Its own record is in the log.
     pub(crate) is_recorded: bool,
     /// When its entry for [`crate::expiry::Timer::Session`] is due, if there is one.
@@ -144,7 +143,7 @@ impl Session {
             queue: Queue::default(),
             subscriptions: HashTable::new(),
             will: None,
-            replays: Vec::new(),
+            replays: VecDeque::new(),
             is_recorded: false,
             timer_at: Instant::NEVER,
             shared: 0,

@@ -376,6 +376,28 @@ impl Shard {
             let ending = Ending::Server(ReasonCode::ServerShuttingDown);
             self.end_connection(ConnectionKey(index as u32), ending, now, out);
         }
+        self.note_flights(out);
+    }
+
+    /// At a clean stop the identifiers of QoS 1 messages in flight are kept too, so that they are
+    /// sent again as what they are [MQTT-4.4.0-1]. While the broker runs that is not worth a record
+    /// for each: after a crash they are sent under new identifiers, which QoS 1 allows for.
+    fn note_flights<O: Output>(&mut self, out: &mut O) {
+        for (_, session) in &mut self.sessions {
+            let noted = |id| session.records.as_ref().is_some_and(|r| r.sent.contains_key(&id));
+            let flights: Vec<_> = session
+                .sender
+                .iter()
+                .filter(|flight| !noted(flight.id))
+                .filter_map(|flight| {
+                    let kept = flight.message?.kept.as_ref()?;
+                    Some((flight.id, (kept.stored?, kept.how.entry())))
+                })
+                .collect();
+            for (packet_id, stored) in flights {
+                self.journal.sent(&mut session.records, session.uid, packet_id, stored, out);
+            }
+        }
     }
 
     /// Other shards of this broker.

@@ -270,13 +270,15 @@ impl StoreFolder {
         if self.shards.is_some() {
             return Ok(());
         }
-        std::fs::create_dir_all(&self.path).with_context(|| {
-            format!(
-                "making {}: persistence_location must be a folder the broker may write to",
-                self.path.display()
-            )
-        })?;
         let file = self.path.join(SHARDS_FILE);
-        std::fs::write(&file, format!("{shards}\n")).with_context(|| file.display().to_string())
+        std::fs::create_dir_all(&self.path)
+            .and_then(|()| std::fs::write(&file, format!("{shards}\n")))
+            .with_context(|| {
+                format!(
+                    "making {}: persistence_location must be a folder that the user the broker \
+                     runs as may write to",
+                    file.display()
+                )
+            })
     }
 }

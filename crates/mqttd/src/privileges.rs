@@ -8,8 +8,8 @@ use mqttd_conf::LogType;
 
 use crate::logging::Logger;
 
-/// Who the broker becomes when the configuration does not say.
-const DEFAULT_USERS: [&str; 3] = ["mqttd", "mosquitto", "nobody"];
+/// Who the broker becomes when the configuration does not say; the package makes this user.
+const DEFAULT_USER: &str = "mqttd";
 
 /// Drops root if the broker has it. `user root` keeps it.
 pub(crate) fn drop_root(user: Option<&str>, logger: &Logger) -> anyhow::Result<()> {
@@ -26,12 +26,19 @@ pub(crate) fn drop_root(user: Option<&str>, logger: &Logger) -> anyhow::Result<(
             Some(found) => found,
             None => bail!("user '{name}' does not exist; create it or name another with `user`"),
         },
-        None => {
-            let mut known = DEFAULT_USERS.iter().filter_map(|name| User::from_name(name).ok()?);
-            known.next().context(
-                "started as root without a user to become; name one with `user` (or `user root`)",
-            )?
-        }
+        None => match User::from_name(DEFAULT_USER)? {
+            Some(found) => found,
+            None => {
+                logger.line(
+                    LogType::Warning,
+                    format_args!(
+                        "Warning: running as root; name a user to become with `user`, or write \
+                         `user root` if that is meant."
+                    ),
+                );
+                return Ok(());
+            }
+        },
     };
     become_user(found.uid, found.gid, Some(&found.name))?;
     logger.line(
