@@ -253,6 +253,9 @@ impl Shard {
         if version.is_some_and(|version| can_say && (!failed || version.has_properties())) {
             self.write_answer(key, &answer, out);
         }
+        if let Answer::Suback { .. } = answer {
+            self.pump_later.push(key);
+        }
     }
 
     /// The log has refused what the answer speaks of: it says so, and what it would have confirmed is

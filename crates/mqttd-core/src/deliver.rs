@@ -7,9 +7,9 @@ use mqtt_proto::{PacketIdentifier, QoS};
 use crate::drops::DropReason;
 use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::frames::{Frames, Layout, qos0_backlog_max, wire_is_full, write_publish};
-use crate::limits::OUTPUT_BYTES_MAX;
 use crate::grant::Grant;
 use crate::ids::{Lsn, SessionKey};
+use crate::limits::OUTPUT_BYTES_MAX;
 use crate::matching::Matched;
 use crate::message::Passing;
 use crate::notice::{Notice, SentPacket};
@@ -347,7 +347,7 @@ impl Shard {
         let over = |max: u64| {
             online.inflight_bytes > 0 && online.inflight_bytes + payload_len as u64 > max
         };
-        self.settings.inflight_bytes_max.is_some_and(over) 
+        self.settings.inflight_bytes_max.is_some_and(over)
             || wire_is_full(online, OUTPUT_BYTES_MAX, out)
     }
 

@@ -67,9 +67,8 @@ impl Shard {
         self.acknowledge(key, answer, wait, out);
         if self.sessions[key.0 as usize].online.as_ref().is_some_and(|online| online.held == 0) {
             self.pump_replays(key, now, out);
-        } else {
-            self.pump_later.push(key);
         }
+        // Otherwise once the SUBACK is on its way.
     }
 
     /// An UNSUBSCRIBE has arrived.

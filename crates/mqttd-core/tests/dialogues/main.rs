@@ -6,3 +6,7 @@
 mod world;
 
 mod connect;
+mod publish;
+mod retained;
+mod subscribe;
+mod will;

@@ -555,6 +555,14 @@ impl Client {
         self
     }
 
+    /// Its publish is acknowledged, perhaps without receivers, and nothing else comes.
+    #[track_caller]
+    pub fn expects_nothing_but_puback(&self, id: u16) -> &Self {
+        let said = self.hears();
+        assert!(matches!(said, Some(Said::Puback(found, _)) if found == id), "{said:?}");
+        self.expects_nothing()
+    }
+
     /// The Server has closed the connection, after these last words.
     #[track_caller]
     pub fn is_told(&self, reason: ReasonCode) {

@@ -1,0 +1,130 @@
+//! Retained messages: set, replaced, cleared, expired; paced replays.
+
+use mqttd_core::settings::Settings;
+
+use crate::world::*;
+
+#[test]
+fn a_topic_keeps_its_last_value_until_it_is_cleared() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("t", "1").qos1(1).retained()).hears();
+    ann.sends(publish("t", "2").qos1(1).retained()).hears();
+    ann.sends(publish("t", "3"));
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("t", 1).expects(publish("t", "2").qos1(1).retained());
+    assert_eq!((world.live_records().len(), world.stats().retained), (1, 1));
+    ann.sends(publish("t", "").qos1(1).retained());
+    bob.expects(publish("t", "").qos1(2));
+    bob.subscribes("t", 1).expects_nothing();
+    assert_eq!((world.live_records().len(), world.stats().retained), (0, 0));
+}
+
+#[test]
+fn retained_messages_expire_and_say_how_long_they_last() {
+    let world = World::with(1, Settings { persistence: true, ..Settings::default() });
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("a", "x").retained().with(expires(10)));
+    ann.sends(publish("b", "x").retained().with(expires(20)));
+    world.passes(4);
+    ann.subscribes("a", 0).expects(publish("a", "x").retained().with(expires(6)));
+    ann.sends(publish("a", "y").retained().with(expires(100)));
+    world.passes(6);
+    assert_eq!(world.stats().retained, 2, "the new value has a longer life");
+    world.passes(10);
+    assert_eq!(world.stats().retained, 1);
+    world.settings(|settings| settings.retain_expiry_seconds = Some(5));
+    ann.sends(publish("c", "x").retained());
+    world.passes(200);
+    assert_eq!((world.stats().retained, world.live_records()), (0, vec![]));
+}
+
+#[test]
+fn thousands_of_retained_messages_reach_a_slow_reader_without_loss() {
+    let world = World::with(3, Settings { queued_messages_max: Some(10), ..Settings::default() });
+    let ann = world.connects(v5("ann"));
+    for number in 0..3000 {
+        ann.sends(publish(&format!("t/{number}"), [b'x'; 500]).qos1(1).retained()).hears();
+    }
+    let bob = world.connects(v5("bob"));
+    bob.sends(subscribe("t/#", 0)).expects(suback(1, &[0]));
+    assert_eq!(bob.hears_all().len(), 3000);
+
+    bob.stops_reading();
+    bob.sends(subscribe("t/+", 1));
+    assert!(bob.waiting_bytes() < 200_000, "{} bytes", bob.waiting_bytes());
+    bob.reads_again();
+    bob.expects(suback(1, &[1]));
+    let mut count = 0;
+    while let Some(Said::Publish(publish)) = bob.hears() {
+        assert!(publish.retain);
+        count += 1;
+        bob.sends(puback(publish.id));
+    }
+    assert_eq!(count, 3000);
+    assert_eq!(world.stats().dropped_total(), 0);
+}
+
+#[test]
+fn a_newer_value_that_overtakes_the_replay_is_not_undone_by_it() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    for topic in ["t/1", "t/2", "t/3"] {
+        ann.sends(publish(topic, "old").qos1(1).retained()).hears();
+    }
+    let bob = world.connects(v5("bob").receive_maximum(1));
+    bob.subscribes("t/+", 1);
+    let Some(Said::Publish(first)) = bob.hears() else { panic!("no message") };
+    for topic in ["t/1", "t/2", "t/3"] {
+        ann.sends(publish(topic, "new").qos1(1).retained()).hears();
+    }
+    bob.sends(puback(first.id));
+    let mut last = std::collections::BTreeMap::from([(first.topic, first.payload)]);
+    while let Some(Said::Publish(publish)) = bob.hears() {
+        last.insert(publish.topic, publish.payload);
+        bob.sends(puback(publish.id));
+    }
+    assert_eq!(last.len(), 3);
+    assert!(last.values().all(|value| value == b"new"), "{last:?}");
+}
+
+#[test]
+fn unsubscribe_ends_a_replay_and_a_resume_begins_it_anew() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    for number in 0..10 {
+        ann.sends(publish(&format!("t/{number}"), "x").qos1(1).retained()).hears();
+    }
+    let bob = world.connects(v5("bob").resuming().receive_maximum(1));
+    bob.subscribes("t/#", 1);
+    assert!(matches!(bob.hears(), Some(Said::Publish(publish)) if publish.id == 1));
+    bob.vanishes();
+    let bob = world.connects(v5("bob").resuming());
+    assert_eq!(bob.hears_all().len(), 11, "one again, and all from the start");
+    (1..=11).for_each(|id| {
+        bob.sends(puback(id));
+    });
+    bob.vanishes();
+
+    let bob = world.connects(v5("bob").resuming().receive_maximum(1));
+    bob.subscribes("t/#", 1);
+    let Some(Said::Publish(first)) = bob.hears() else { panic!("no message") };
+    bob.sends(unsubscribe(2, &["t/#"])).expects(unsuback(2, &[0]));
+    bob.sends(puback(first.id)).expects_nothing();
+}
+
+#[test]
+fn many_subscriptions_at_once_all_get_their_messages() {
+    for shards in [1, 3] {
+        let world = World::with(shards, Settings::default());
+        let ann = world.connects(v5("ann"));
+        let mut all = subscribe("t/0", 0);
+        for number in 0..100 {
+            ann.sends(publish(&format!("t/{number}"), "x").qos1(1).retained()).hears();
+            all = all.and(&format!("t/{number}"), 0);
+        }
+        let bob = world.connects(v311("bob"));
+        bob.sends(all).hears();
+        assert_eq!(bob.hears_all().len(), 100);
+    }
+}

@@ -1,0 +1,94 @@
+//! Subscriptions: overlaps, identifiers, options, UNSUBSCRIBE.
+
+use mqtt_proto::packet::RetainHandling;
+use mqttd_core::settings::Settings;
+
+use crate::world::*;
+
+#[test]
+fn overlapping_subscriptions_bring_one_message_with_all_identifiers() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    ann.sends(subscribe("a/+", 0).identifier(5)).expects(suback(1, &[0]));
+    ann.sends(subscribe("a/#", 2).identifier(300)).expects(suback(1, &[2]));
+    let bob = world.connects(v311("bob"));
+    bob.sends(publish("a/b", "x").qos2(1)).expects(pubrec(1));
+    let Some(Said::Publish(mut got)) = ann.hears() else { panic!("no message") };
+    got.props.sort_by_key(|prop| format!("{prop:?}"));
+    let expected = publish("a/b", "x").qos2(1).with(identified(300)).with(identified(5));
+    assert_eq!(got, expected);
+    ann.expects_nothing();
+    world.settings(|settings| settings.duplicate_overlaps = true);
+    bob.sends(publish("a/b", "y").qos2(2));
+    assert_eq!(ann.hears_all().len(), 2);
+}
+
+#[test]
+fn no_local_and_retain_as_published() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    ann.sends(subscribe("t", 1).no_local()).expects(suback(1, &[1]));
+    ann.sends(publish("t", "mine").qos1(1)).expects_nothing_but_puback(1);
+    let bob = world.connects(v5("bob"));
+    bob.sends(subscribe("t", 1).as_published()).expects(suback(1, &[1]));
+    ann.sends(publish("t", "x").retained());
+    bob.expects(publish("t", "x").retained());
+    bob.sends(publish("t", "y").retained());
+    bob.expects(publish("t", "y").retained());
+    ann.expects(publish("t", "y"));
+}
+
+#[test]
+fn a_new_subscription_to_the_same_filter_replaces_the_old() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    ann.sends(subscribe("t", 2).identifier(1)).expects(suback(1, &[2]));
+    ann.sends(subscribe("t", 0).identifier(2)).expects(suback(1, &[0]));
+    world.says("t", "x", false);
+    ann.expects(publish("t", "x").with(identified(2))).expects_nothing();
+    assert_eq!(world.stats().subscriptions, 1);
+    assert_eq!(world.live_records().len(), 2, "session and subscription");
+    ann.sends(unsubscribe(3, &["t", "u"])).expects(unsuback(3, &[0, 0x11]));
+    world.says("t", "x", false);
+    ann.expects_nothing();
+    assert_eq!(world.live_records().len(), 1);
+    let bob = world.connects(v311("bob"));
+    bob.sends(unsubscribe(3, &["t"])).expects(unsuback(3, &[]));
+}
+
+#[test]
+fn retain_handling_decides_about_retained_messages() {
+    let world = World::new();
+    world.says("t", "kept", true);
+    let ann = world.connects(v5("ann"));
+    let kept = || publish("t", "kept").retained();
+    let with = |handling| subscribe("t", 0).handling(handling);
+    ann.sends(with(RetainHandling::Never)).expects(suback(1, &[0])).expects_nothing();
+    ann.sends(with(RetainHandling::IfNew)).expects(suback(1, &[0])).expects_nothing();
+    ann.sends(with(RetainHandling::AtSubscribe)).expects(suback(1, &[0])).expects(kept());
+    ann.sends(unsubscribe(2, &["t"])).expects(unsuback(2, &[0]));
+    ann.sends(with(RetainHandling::IfNew)).expects(suback(1, &[0])).expects(kept());
+    ann.sends(with(RetainHandling::IfNew)).expects(suback(1, &[0])).expects_nothing();
+}
+
+#[test]
+fn a_subscription_gets_no_more_than_the_listener_allows() {
+    let mut settings = Settings::default();
+    settings.listeners[0].qos_max = mqtt_proto::QoS::AtLeastOnce;
+    let world = World::with(1, settings);
+    let ann = world.connects(v311("ann"));
+    ann.sends(subscribe("a", 2).and("b", 0).and("c", 1)).expects(suback(1, &[1, 0, 1]));
+}
+
+#[test]
+fn qos_is_the_lower_of_both_unless_upgrades_are_asked_for() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    ann.subscribes("t", 1);
+    let bob = world.connects(v5("bob"));
+    bob.sends(publish("t", "2").qos2(1)).sends(publish("t", "0"));
+    ann.expects(publish("t", "2").qos1(1)).expects(publish("t", "0"));
+    world.settings(|settings| settings.upgrade_outgoing_qos = true);
+    bob.sends(publish("t", "0"));
+    ann.expects(publish("t", "0").qos1(2));
+}
