@@ -55,7 +55,8 @@ pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
     if cli.general.debug {
         options.trace = Some(debug::trace(&options.client_id));
     }
-    let template = template(&cli, options.version)?;
+    let version = options.version;
+    let template = template(&cli, version)?;
     let goodbye = properties(&cli, Packet::Disconnect)?;
     let mut stop = std::pin::pin!(crate::run::stop_signal()?);
     let (client, incoming) =
@@ -67,6 +68,7 @@ pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
     let is_quiet = cli.general.quiet;
     let progress = Progress::new(total, is_stream && !is_quiet && !cli.general.debug);
     let mut publisher = Publisher::new(&client, &persona, is_quiet, &progress);
+    publisher.has_properties = version.has_properties();
     publisher.pace = cli.publish.rate.map(Pace::new);
     let is_silent = is_quiet || persona.is_mosquitto;
     let mut watcher = std::pin::pin!(watch(incoming, &progress, is_silent));
@@ -243,6 +245,9 @@ struct Publisher<'a> {
     is_quiet: bool,
     progress: &'a Progress,
     pace: Option<Pace>,
+    /// The version has properties.
+    has_properties: bool,
+    has_warned: bool,
     open: VecDeque<(u64, Delivery)>,
     count: u64,
     failed: u64,
@@ -261,6 +266,8 @@ impl<'a> Publisher<'a> {
             is_quiet,
             progress,
             pace: None,
+            has_properties: false,
+            has_warned: false,
             open: VecDeque::new(),
             count: 0,
             failed: 0,
@@ -351,6 +358,12 @@ impl<'a> Publisher<'a> {
                 let (first, began) = *start.get_or_insert((time, Instant::now()));
                 let since = Duration::from_nanos(time.saturating_sub(first));
                 sleep_until(began + since.div_f64(times)).await;
+            }
+            if !self.has_properties && !record.publish.properties.is_empty() && !self.has_warned {
+                self.has_warned = true;
+                if !self.is_quiet {
+                    self.progress.say("Warning: properties are left out, they need -V 5.");
+                }
             }
             self.publish(record.publish).await?;
         }

@@ -154,6 +154,8 @@ fn a_recording_is_replayed_byte_for_byte() {
     let replayed = run(world.ours("pub").args(["-V", "5", "--replay", &first, "--speed", "max"]));
     assert_eq!(said(&replayed), (0, String::new(), String::new()));
     let second = record("second");
+    let without = run(world.ours("pub").args(["--replay", &first, "--speed", "max"]));
+    assert!(said(&without).2.contains("-V 5"), "{without:?}");
     assert_eq!(lines(&first), lines(&second));
     assert_eq!(lines(&first).len(), 3);
 }
