@@ -127,6 +127,7 @@ impl Actor {
                 let filter = dice.pick(&FILTERS);
                 if self.promised.remove(filter).is_some() {
                     let packet_id = self.next_id();
+                    self.asked.retain(|_, (asked, _)| asked != filter);
                     self.link_mut().sends(unsubscribe(packet_id, &[filter]));
                 }
             }

@@ -1,6 +1,7 @@
 //! Random Clients doing legal things over one to three shards, with cuts, takeovers, slow readers and
 //! restarts at the edge of a commit, checked against a naive model. Each seed runs twice and must
-//! leave the same trace. `SEED=n` runs one seed and prints what everybody heard.
+//! leave the same trace. `SEED=n` runs one seed and prints what everybody hears; `SEEDS=n`
+//! runs that many.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test binary has no readers from outside")]
 
@@ -64,7 +65,8 @@ impl Model {
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_disordered() {
     let one = std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"));
-    let seeds = one.map_or(1..=SEEDS, |seed| seed..=seed);
+    let many = std::env::var("SEEDS").map_or(SEEDS, |count| count.parse().expect("a number"));
+    let seeds = one.map_or(1..=many, |seed| seed..=seed);
     for seed in seeds {
         println!("seed {seed}");
         let first = run(seed, one.is_some());
