@@ -2,9 +2,11 @@
 //! broker without a config file, "Hello MQTT" from one terminal to another.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::time::Duration;
 
-use mqttd_tests::place::{self, project_root};
+use mqttd_tests::place::{self, Port, TempDir, our_binary, project_root};
 use mqttd_tests::process;
 use mqttd_tests::tool::{Tools, publish};
 use mqttd_tests::{Broker, only_our_broker};
@@ -82,6 +84,71 @@ fn the_two_commands_stand_at_the_top_of_the_readme() {
     for command in ["make run", "make test"] {
         assert!(top.contains(command), "'{command}' is not in the first 40 lines of README.md");
     }
+}
+
+/// What `make run` does behind the build, in a folder of its own with the programs under test.
+fn run_script(place: &TempDir, arguments: &[&str]) -> Command {
+    let script = place.file("scripts/run-mqttd");
+    if !fs::exists(&script).unwrap() {
+        fs::create_dir_all(place.file("scripts")).unwrap();
+        fs::create_dir_all(place.file("target")).unwrap();
+        fs::copy(project_root().join("scripts/run-mqttd"), &script).unwrap();
+        symlink(our_binary("mqttd").parent().unwrap(), place.file("target/release")).unwrap();
+    }
+    let mut command = Command::new("bash");
+    command.arg(script).args(arguments).current_dir("/").env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+#[test]
+fn make_run_says_what_to_type_and_keeps_its_data() {
+    only_our_broker!("the project's own files");
+    let (place, port) = (TempDir::new(), Port::take());
+    let number = port.number.to_string();
+    let retained = ["-h", "localhost", "-p", &number, "-t", "kept", "-r", "-q", "1", "-m", "here"];
+    let probe = ["-h", "localhost", "-p", &number, "-t", "probe", "-m", "x"];
+    let read = ["-h", "localhost", "-p", &number, "-t", "kept", "-C", "1", "-W", "20"];
+    for round in 1..=2 {
+        process::run(run_script(&place, &["--check", &number]), b"").ok();
+        let mut broker = process::Running::spawn(run_script(&place, &[&number]), b"");
+        let is_up = process::until(|| {
+            assert!(broker.wait(Duration::ZERO).is_none(), "{}", broker.said());
+            (Tools::UnderTest.run("pub", &probe).code() == 0).then_some(())
+        });
+        assert!(is_up.is_some(), "{}", broker.said());
+        if round == 1 {
+            process::run(run_script(&place, &["--check", &number]), b"").complains("in use");
+            Tools::UnderTest.run("pub", &retained).ok();
+        }
+        let said = String::from_utf8(broker.stdout_so_far()).unwrap();
+        for command in ["mqtt-sub -h localhost", "mqtt-pub -h localhost", "Hello MQTT"] {
+            assert!(said.contains(command), "{said}");
+        }
+        assert_eq!(Tools::UnderTest.run("sub", &read).ok().out(), "here\n");
+        broker.signal("INT");
+        assert!(broker.wait(process::PATIENCE).is_some_and(|it| it.success()), "{}", broker.said());
+    }
+    assert!(fs::exists(place.file("run/data/mqttd.store")).unwrap());
+}
+
+#[test]
+fn make_run_leaves_a_configuration_of_your_own_alone() {
+    only_our_broker!("the project's own files");
+    let (place, port) = (TempDir::new(), Port::take());
+    fs::create_dir(place.file("run")).unwrap();
+    let own = format!("listener {} 127.0.0.1\nallow_anonymous false\n", port.number);
+    fs::write(place.file("run/mqttd.conf"), &own).unwrap();
+    let mut broker = process::Running::spawn(run_script(&place, &["1883"]), b"");
+    let number = port.number.to_string();
+    let refused = process::until(|| {
+        assert!(broker.wait(Duration::ZERO).is_none(), "{}", broker.said());
+        let said = Tools::UnderTest.run("pub", &["-p", &number, "-t", "t", "-m", "x"]);
+        (said.code() == 5).then_some(())
+    });
+    assert!(refused.is_some(), "{}", broker.said());
+    assert_eq!(fs::read_to_string(place.file("run/mqttd.conf")).unwrap(), own);
+    broker.signal("TERM");
+    assert!(broker.wait(process::PATIENCE).is_some_and(|it| it.success()), "{}", broker.said());
 }
 
 /// What `make run` would do; doing it here would build everything once more.
