@@ -36,6 +36,13 @@ impl Version {
         matches!(self, Self::V5)
     }
 
+    /// PUBREL, SUBSCRIBE and UNSUBSCRIBE carry DUP and QoS as PUBLISH does, and a receiver reads
+    /// past them (3.1, section 2.1: a repeated PUBREL has DUP set); since 3.1.1 those flags have
+    /// one value only.
+    pub const fn requests_carry_dup(self) -> bool {
+        matches!(self, Self::V31)
+    }
+
     /// The Server may tell why it ends a connection (DISCONNECT from the Server, 5.0 only).
     pub const fn server_may_send_disconnect(self) -> bool {
         matches!(self, Self::V5)

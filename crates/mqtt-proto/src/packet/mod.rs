@@ -163,7 +163,9 @@ impl<'a> Packet<'a> {
         let packet_type =
             PacketType::from_first_byte(first_byte).ok_or(Offence::ReservedPacketType)?;
         if let Some(flags) = packet_type.reserved_flags() {
-            if first_byte & 0x0F != flags {
+            // 0b0010 is QoS 1: the three requests of which 3.1 has repeats.
+            let may_repeat = flags != 0 && version.requests_carry_dup();
+            if first_byte & 0x0F != flags && !may_repeat {
                 return Err(Offence::ReservedFlags);
             }
         }
@@ -274,6 +276,27 @@ mod tests {
             check_vector(version, Packet::Pingresp, &[0xD0, 0]);
             check_offence(version, &[0xC0, 1, 0], Offence::BodyTooLong);
         }
+    }
+
+    #[test]
+    fn repeated_requests_of_3_1_have_the_dup_flag() {
+        let dup_pubrel = [0x6A, 2, 0, 1];
+        let packet = Packet::decode_body(Version::V31, dup_pubrel[0], &dup_pubrel[2..]).unwrap();
+        assert!(matches!(packet, Packet::Pubrel(_)), "{packet:?}");
+        let dup_subscribe = [0x8A, 6, 0, 1, 0, 1, b'a', 0];
+        let (first, body) = (dup_subscribe[0], &dup_subscribe[2..]);
+        let packet = Packet::decode_body(Version::V31, first, body).unwrap();
+        assert!(matches!(packet, Packet::Subscribe(_)), "{packet:?}");
+        let dup_unsubscribe = [0xAA, 5, 0, 1, 0, 1, b'a'];
+        let (first, body) = (dup_unsubscribe[0], &dup_unsubscribe[2..]);
+        let packet = Packet::decode_body(Version::V31, first, body).unwrap();
+        assert!(matches!(packet, Packet::Unsubscribe(_)), "{packet:?}");
+        for later in [Version::V311, Version::V5] {
+            check_offence(later, &dup_pubrel, Offence::ReservedFlags);
+            check_offence(later, &dup_subscribe, Offence::ReservedFlags);
+            check_offence(later, &dup_unsubscribe, Offence::ReservedFlags);
+        }
+        check_offence(Version::V31, &[0x4A, 2, 0, 1], Offence::ReservedFlags);
     }
 
     #[test]
