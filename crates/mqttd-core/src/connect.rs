@@ -124,6 +124,7 @@ impl Shard {
 
     fn new_session(&mut self, admission: &Admission<'_>) -> Result<SessionKey, ReasonCode> {
         let max = self.settings.sessions_max;
+        let count = self.sessions.len() as u64 + u64::from(admission.sessions_elsewhere);
         if max.is_some_and(|max| self.sessions.len() >= max as usize) {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -263,8 +264,9 @@ impl Shard {
         let mut push = |id, value| {
             properties.push(id, value).expect("identifiers came in packets, so they fit");
         };
-        if !self.settings.retain_available {
-            push(PropertyId::RetainAvailable, Value::Byte(0));
+        let keep_alive = self.keep_alive(&admission.connect);
+        if keep_alive != admission.connect.keep_alive_seconds {
+            push(PropertyId::ServerKeepAlive, Value::U16(keep_alive));
         }
         let expiry = self.sessions[key.0 as usize].expiry_seconds;
         let asked = admission.connect.properties.u32(PropertyId::SessionExpiryInterval);
@@ -278,6 +280,9 @@ impl Shard {
             let assigned = Value::Text(admission.client_id);
             push(PropertyId::AssignedClientIdentifier, assigned);
         }
+        if !self.settings.retain_available {
+            push(PropertyId::RetainAvailable, Value::Byte(0));
+        }
         if self.settings.packet_bytes_max < mqtt_proto::codec::REMAINING_LENGTH_MAX {
             let max = Value::U32(self.settings.packet_bytes_max);
             push(PropertyId::MaximumPacketSize, max);
@@ -287,10 +292,6 @@ impl Shard {
         }
         if listener.qos_max < QoS::ExactlyOnce {
             push(PropertyId::MaximumQoS, Value::Byte(listener.qos_max as u8));
-        }
-        let keep_alive = self.keep_alive(&admission.connect);
-        if keep_alive != admission.connect.keep_alive_seconds {
-            push(PropertyId::ServerKeepAlive, Value::U16(keep_alive));
         }
     }
 

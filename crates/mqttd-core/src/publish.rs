@@ -205,9 +205,14 @@ impl Shard {
             return (reason, Wait::default());
         }
         if self.is_too_large(message) {
-            return (ReasonCode::Success, Wait::default());
+            // The only code of PUBACK and PUBREC that speaks of a limit of the Server's.
+            let reason = if with_codes { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
+            return (reason, Wait::default());
         }
-        let token = (self.shards > 1).then(|| self.held.next_token());
+        // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
+        // answer is written.
+        let token =
+            (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
         let routed = self.publish_message(message, token, now, out);
         let reason = if routed.matched || !with_codes {
             ReasonCode::Success

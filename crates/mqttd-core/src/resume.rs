@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType};
 use mqtt_proto::qos::Resend;
 use mqtt_proto::{PacketIdentifier, QoS};
@@ -140,6 +141,15 @@ impl Shard {
     }
 
     fn send_queued<O: Output>(&mut self, key: SessionKey, kept: Kept, now: Instant, out: &mut O) {
+        let session = &self.sessions[key.0 as usize];
+        // The rights may have changed since it was queued.
+        if let Some(acl) = &self.settings.listener(session.listener).acl {
+            if !acl.check(&session.who(), Action::Deliver, kept.message.topic()).is_allowed() {
+                self.stats.drop(DropReason::NotAuthorized);
+                self.journal.complete(&kept, out);
+                return;
+            }
+        }
         let mut frames = Frames::default();
         let message = Arc::clone(&kept.message);
         let extra = kept.extra.clone();

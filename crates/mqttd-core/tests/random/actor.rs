@@ -324,10 +324,14 @@ impl Actor {
                 if let Some((filter, qos)) = self.asked.remove(&id) {
                     assert_eq!(codes, [qos]);
                     let since = model.step;
+                    // A later SUBSCRIBE for the same filter may be in force already.
+                    let later = self.asked.values().filter(|(other, _)| *other == filter);
+                    let qos = later.map(|(_, later)| *later).fold(qos, u8::min);
                     let promised = self.promised.entry(filter).or_insert(Promised { qos, since });
                     if qos > promised.qos {
                         *promised = Promised { qos, since };
                     }
+                    promised.qos = qos;
                 }
             }
             Said::Unsuback(..) => {}

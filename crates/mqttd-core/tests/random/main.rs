@@ -141,7 +141,8 @@ fn act(world: &World, actors: &mut [Actor], model: &mut Model, dice: &mut Dice) 
 /// Everybody comes back and everything is delivered.
 fn finish(world: &World, actors: &mut [Actor], model: &mut Model) {
     model.note("finish".into());
-    for round in 0..400 {
+    let mut quiet = 0;
+    for _ in 0..2000 {
         for actor in actors.iter_mut() {
             actor.comes_back(world, model);
         }
@@ -151,7 +152,9 @@ fn finish(world: &World, actors: &mut [Actor], model: &mut Model) {
         for actor in actors.iter_mut() {
             heard += actor.listens(model);
         }
-        if heard == 0 && round > 5 && actors.iter().all(Actor::is_quiet) {
+        quiet = if heard == 0 { quiet + 1 } else { 0 };
+        // An answer may wait for another shard's log and then for its own.
+        if quiet > 6 && actors.iter().all(Actor::is_quiet) {
             return;
         }
     }

@@ -12,6 +12,12 @@ use mqttd_core::wire::WireBuffer;
 
 use super::said::Said;
 
+/// With `LOUD=1` in the environment the letters, records and commits are printed.
+pub fn is_loud() -> bool {
+    static LOUD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *LOUD.get_or_init(|| std::env::var_os("LOUD").is_some())
+}
+
 /// One end of a connection.
 pub struct Socket {
     pub shard: usize,
@@ -141,6 +147,9 @@ impl Output for Out<'_> {
     }
 
     fn put(&mut self, id: RecordId, body: &[u8]) {
+        if is_loud() {
+            println!("shard {} puts {id:?} {:?}", self.shard, mqttd_core::record::Record::decode(body));
+        }
         self.body.logs[self.shard].pending.push(Change::Put(id, body.to_vec()));
     }
 

@@ -359,6 +359,9 @@ impl Inner {
 
     fn commit(&mut self, shard: usize) {
         if !self.body.logs[shard].pending.is_empty() {
+            if body::is_loud() {
+                println!("shard {shard} commits");
+            }
             self.body.logs[shard].commit();
             let lsn = Lsn(self.body.logs[shard].settled);
             self.handle(shard, Event::Durable(lsn));
@@ -376,6 +379,9 @@ impl Inner {
         }
         let mailbox = ready[choice as usize % ready.len()];
         let envelope = self.body.mail.get_mut(&mailbox).and_then(|mail| mail.pop_front()).unwrap();
+        if body::is_loud() {
+            println!("letter {mailbox:?} {envelope:?}");
+        }
         self.handle(mailbox.1, Event::FromShard(ShardId(mailbox.0 as u8), envelope));
         true
     }
