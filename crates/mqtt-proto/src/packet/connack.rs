@@ -20,6 +20,10 @@ pub struct Connack<'a> {
     pub properties: Properties<'a>,
 }
 
+/// The largest return code of 3.x. A Server that knows no 5.0 refuses a 5.0 Client with one of
+/// them and without properties.
+const OLD_CODE_MAX: u8 = 5;
+
 impl<'a> Connack<'a> {
     /// Whether the connection was accepted.
     pub const fn is_accepted(&self) -> bool {
@@ -42,6 +46,8 @@ impl<'a> Connack<'a> {
                 return Err(Offence::UnknownReasonCode);
             }
             Properties::decode(reader, Place::Connack)?
+        } else if code > OLD_CODE_MAX && ReasonCode::from_u8(code).is_none() {
+            return Err(Offence::UnknownReasonCode);
         } else {
             Properties::EMPTY
         };
@@ -93,6 +99,8 @@ mod tests {
         check_offence(Version::V311, &[0x20, 2, 1, 5], Offence::SessionPresentOnRefusal);
         check_offence(Version::V5, &[0x20, 3, 0, 0x7F, 0], Offence::UnknownReasonCode);
         check_offence(Version::V5, &[0x20, 3, 0, 1, 0], Offence::UnknownReasonCode);
+        check_offence(Version::V5, &[0x20, 2, 0, 7], Offence::UnknownReasonCode);
+        check_offence(Version::V311, &[0x20, 2, 0, 6], Offence::UnknownReasonCode);
         check_offence(Version::V311, &[0x20, 1, 0], Offence::BodyTooShort);
     }
 }

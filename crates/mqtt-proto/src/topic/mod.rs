@@ -26,8 +26,8 @@ pub use trie::FilterTrie;
 pub const TOPIC_BYTES_MAX: usize = 65_535;
 
 /// Most levels of a topic name or filter. The standard sets no limit; this one keeps the depth of
-/// the trees bounded and is Mosquitto's but for one: Mosquitto allows 200 separators, 201 levels.
-pub const LEVELS_MAX: usize = 200;
+/// the trees bounded and is Mosquitto's: 200 separators.
+pub const LEVELS_MAX: usize = 201;
 
 /// Why a text is not a topic name, a topic filter or a shared subscription's filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
