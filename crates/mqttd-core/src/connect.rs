@@ -125,7 +125,7 @@ impl Shard {
     fn new_session(&mut self, admission: &Admission<'_>) -> Result<SessionKey, ReasonCode> {
         let max = self.settings.sessions_max;
         let count = self.sessions.len() as u64 + u64::from(admission.sessions_elsewhere);
-        if max.is_some_and(|max| self.sessions.len() >= max as usize) {
+        if max.is_some_and(|max| count >= u64::from(max)) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let uid = SessionUid(self.journal.new_id().0);
@@ -165,6 +165,7 @@ impl Shard {
             held: 0,
             receiving: 0,
             is_dropping: false,
+            mount: listener.mount_point.clone(),
         };
         if keep_alive_millis > 0 {
             let timer = Timer::KeepAlive(key, online.epoch);
@@ -187,7 +188,9 @@ impl Shard {
         session.online = Some(Box::new(online));
         session.username = admission.username.map(Box::from);
         session.listener = admission.listener;
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, session.uid)));
+        let mount = self.settings.listener(admission.listener).mount_point.as_deref();
+        let uid = session.uid;
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, mount, uid)));
         let was_persistent = session.is_persistent();
         session.expiry_seconds = expiry_seconds;
         session.offline_since = Instant::NEVER;

@@ -60,4 +60,6 @@ pub struct Admission<'a> {
     pub username: Option<&'a str>,
     /// Where it came in.
     pub listener: ListenerId,
+    /// Sessions of all other shards, for the bound on all sessions.
+    pub sessions_elsewhere: u32,
 }

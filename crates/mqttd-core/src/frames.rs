@@ -14,6 +14,7 @@ use crate::limits::{
     OUTPUT_BACKLOG_MAX, OUTPUT_BYTES_MAX, OUTPUT_FLUSH_BYTES, SHARED_PAYLOAD_BYTES_MIN,
 };
 use crate::message::Passing;
+use crate::mount;
 use crate::output::Output;
 use crate::session::Online;
 use crate::settings::Settings;
@@ -82,7 +83,10 @@ pub(crate) fn write_publish<O: Output>(
     out: &mut O,
 ) -> Result<(), DropReason> {
     let version = online.version;
-    let plain = !layout.dup && identifiers.is_empty() && online.aliases_out.is_off();
+    let plain = !layout.dup
+        && identifiers.is_empty()
+        && online.aliases_out.is_off()
+        && online.mount.is_none();
     let payload_len = message.payload.len();
     if plain && frames.receivers > 1 {
         let index = usize::from(version == Version::V5) * 6
@@ -110,7 +114,8 @@ pub(crate) fn write_publish<O: Output>(
             patch_packet_id(&mut wire.bytes_mut()[start..], at, packet_id);
         }
     } else {
-        let alias = online.aliases_out.look_up(message.topic);
+        let shown = mount::take_off(online.mount.as_deref(), message.topic);
+        let alias = online.aliases_out.look_up(shown);
         let own = &mut frames.scratch;
         own.clear();
         own.extend_from_slice(if version == Version::V5 { identifiers } else { &[] });
@@ -119,7 +124,7 @@ pub(crate) fn write_publish<O: Output>(
             own.push(PropertyId::TopicAlias as u8);
             own.extend_from_slice(&alias.to_be_bytes());
         }
-        let topic = if let Aliased::Known(_) = alias { "" } else { message.topic };
+        let topic = if let Aliased::Known(_) = alias { "" } else { shown };
         let head = head_parts(message, topic, layout, own);
         match head.packet_len(version) {
             Some(len) if len <= online.packet_bytes_max => {}
@@ -128,7 +133,7 @@ pub(crate) fn write_publish<O: Output>(
         let wire = out.wire(online.connection).bytes_mut();
         head.encode(version, wire).map_err(|_| DropReason::PacketTooLarge)?;
         if let Aliased::New(_) = alias {
-            online.aliases_out.commit(message.topic);
+            online.aliases_out.commit(shown);
         }
     }
     if payload_len >= SHARED_PAYLOAD_BYTES_MIN && (frames.receivers > 1 || message.kept.is_some()) {

@@ -28,6 +28,7 @@ mod journal;
 pub mod limits;
 mod matching;
 pub mod message;
+mod mount;
 pub mod notice;
 pub mod output;
 mod publish;

@@ -14,6 +14,7 @@ use crate::drops::DropReason;
 use crate::envelope::{SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey};
 use crate::message::{Passing, forwarded_properties};
+use crate::mount;
 use crate::notice::Notice;
 use crate::output::Output;
 use crate::record::Record;
@@ -59,6 +60,8 @@ impl Shard {
         if topic.is_empty() {
             return Err(Offence::TopicMissing);
         }
+        let mounted = mount::put_on_name(online.mount.as_deref(), topic);
+        let topic = mounted.as_deref().unwrap_or(topic);
         let mut scratch = Vec::new();
         let mut message = Passing {
             properties: forwarded_properties(publish.properties, &mut scratch),

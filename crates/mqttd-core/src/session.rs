@@ -79,6 +79,8 @@ pub(crate) struct Online {
     pub(crate) receiving: u16,
     /// A drop has been reported and nothing got through since.
     pub(crate) is_dropping: bool,
+    /// The listener's mount point.
+    pub(crate) mount: Option<Arc<str>>,
 }
 
 /// One subscription as its session lists it.

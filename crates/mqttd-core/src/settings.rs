@@ -40,7 +40,7 @@ pub struct Settings {
     pub upgrade_outgoing_qos: bool,
     /// One copy for each matching subscription instead of one for each Session.
     pub duplicate_overlaps: bool,
-    /// Sessions of this shard, connected or not; `None`: no bound.
+    /// Sessions of all shards together, connected or not; `None`: no bound.
     pub sessions_max: Option<u32>,
     /// Send [`crate::notice::Notice::Sending`] for each packet (log_type debug).
     pub debug: bool,
@@ -59,6 +59,9 @@ pub struct ListenerSettings {
     pub qos_max: QoS,
     /// Access rights; `None`: everything is allowed.
     pub acl: Option<Arc<AclTable>>,
+    /// Put in front of every topic and filter of this listener's Clients, and taken off what they
+    /// are sent.
+    pub mount_point: Option<Arc<str>>,
 }
 
 impl Settings {
@@ -99,6 +102,7 @@ impl Default for ListenerSettings {
             server_topic_aliases_max: limits::TOPIC_ALIASES_DEFAULT,
             qos_max: QoS::ExactlyOnce,
             acl: None,
+            mount_point: None,
         }
     }
 }

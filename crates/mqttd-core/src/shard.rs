@@ -164,6 +164,11 @@ impl Shard {
         stats
     }
 
+    /// Sessions now, connected or not.
+    pub fn session_count(&self) -> u32 {
+        self.sessions.len() as u32
+    }
+
     /// The Client Identifier of a connection, for log lines.
     pub fn client_id(&self, connection: ConnectionKey) -> Option<&str> {
         let key = self.session_of(connection)?;

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use mqtt_auth::Action;
@@ -15,6 +16,7 @@ use crate::envelope::{Envelope, MemberState};
 use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
+use crate::mount;
 use crate::notice::Notice;
 use crate::output::Output;
 use crate::record::Record;
@@ -44,6 +46,8 @@ impl Shard {
             .filters
             .iter()
             .map(|(filter, options)| {
+                let mounted = self.mounted_filter(key, filter);
+                let filter = mounted.as_deref().unwrap_or(filter);
                 let count = self.sessions[key.0 as usize].subscriptions.len();
                 let code = self.subscribe(key, filter, options, identifier, out);
                 let session = &self.sessions[key.0 as usize];
@@ -83,7 +87,8 @@ impl Shard {
             .filters
             .iter()
             .map(|filter| {
-                if self.unsubscribe(key, filter, out) {
+                let mounted = self.mounted_filter(key, filter);
+                if self.unsubscribe(key, mounted.as_deref().unwrap_or(filter), out) {
                     ReasonCode::Success.value()
                 } else {
                     ReasonCode::NoSubscriptionExisted.value()
@@ -92,6 +97,12 @@ impl Shard {
             .collect();
         let answer = Answer::Unsuback { packet_id: unsubscribe.packet_id, codes };
         self.acknowledge(key, answer, self.since(before), out);
+    }
+
+    /// The filter below the listener's mount point; `None` without one.
+    fn mounted_filter(&self, key: SessionKey, filter: &str) -> Option<String> {
+        let online = self.sessions[key.0 as usize].online.as_ref()?;
+        mount::put_on_filter(online.mount.as_deref(), filter)
     }
 
     fn since(&self, before: crate::ids::Lsn) -> Wait {

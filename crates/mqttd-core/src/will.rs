@@ -11,6 +11,7 @@ use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::journal::message_record;
 use crate::message::{Message, Passing, forwarded_properties};
+use crate::mount;
 use crate::output::Output;
 use crate::record::Record;
 use crate::shard::Shard;
@@ -28,12 +29,18 @@ pub(crate) struct Will {
 }
 
 impl Will {
-    pub(crate) fn new(will: &packet::Will<'_>, publisher: SessionUid) -> Self {
+    pub(crate) fn new(
+        will: &packet::Will<'_>,
+        mount: Option<&str>,
+        publisher: SessionUid,
+    ) -> Self {
+        let mounted = mount::put_on_name(mount, will.topic);
+        let topic = mounted.as_deref().unwrap_or(will.topic);
         let mut scratch = Vec::new();
         let mut passing = Passing {
             properties: forwarded_properties(will.properties, &mut scratch),
             publisher: Some(publisher),
-            ..Passing::internal(will.topic, will.payload, will.qos, will.retain)
+            ..Passing::internal(topic, will.payload, will.qos, will.retain)
         };
         Self {
             message: passing.keep(),

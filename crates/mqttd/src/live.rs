@@ -66,6 +66,7 @@ impl Live {
                 server_topic_aliases_max: listener.limits.max_topic_alias_broker,
                 qos_max: QoS::from_u8(listener.limits.max_qos).unwrap_or(QoS::ExactlyOnce),
                 acl,
+                mount_point: listener.mount_point.as_deref().map(Arc::from),
             });
         }
         let debug = match verbosity {

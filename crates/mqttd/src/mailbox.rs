@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -101,6 +101,8 @@ pub(crate) struct Mailbox {
     /// Whether `items` may hold something; read before every packet that was read from a socket.
     is_full: AtomicBool,
     waker: AtomicWaker,
+    /// Sessions of the shard at the end of its last turn.
+    pub(crate) sessions: AtomicU32,
     /// The worker thread that runs the shard.
     pub(crate) worker: usize,
 }

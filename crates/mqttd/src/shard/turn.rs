@@ -13,6 +13,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant as Monotonic};
 
@@ -132,6 +133,7 @@ impl ShardTask {
         self.serve_ready();
         self.keep_records();
         self.body.send_outbox();
+        self.mailbox.sessions.store(self.shard.session_count(), Ordering::Relaxed);
         self.write_touched();
         self.end_closing();
     }
@@ -236,7 +238,13 @@ impl ShardTask {
             client_id: &newcomer.client_id,
             username: newcomer.username.as_deref(),
             listener: newcomer.listener,
+            sessions_elsewhere: self.sessions_elsewhere(),
         }));
+    }
+
+    fn sessions_elsewhere(&self) -> u32 {
+        let others = self.body.mailboxes.iter().filter(|other| !Arc::ptr_eq(other, &self.mailbox));
+        others.map(|other| other.sessions.load(Ordering::Relaxed)).sum()
     }
 
     // === Time ===
