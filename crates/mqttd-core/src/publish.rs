@@ -214,8 +214,7 @@ impl Shard {
         }
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
         // answer is written.
-        let token =
-            (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
+        let token = (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
         let routed = self.publish_message(message, token, now, out);
         let reason = if routed.matched || !with_codes {
             ReasonCode::Success

@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 3.8 and 3.10).
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mqtt_auth::Action;

@@ -29,11 +29,7 @@ pub(crate) struct Will {
 }
 
 impl Will {
-    pub(crate) fn new(
-        will: &packet::Will<'_>,
-        mount: Option<&str>,
-        publisher: SessionUid,
-    ) -> Self {
+    pub(crate) fn new(will: &packet::Will<'_>, mount: Option<&str>, publisher: SessionUid) -> Self {
         let mounted = mount::put_on_name(mount, will.topic);
         let topic = mounted.as_deref().unwrap_or(will.topic);
         let mut scratch = Vec::new();

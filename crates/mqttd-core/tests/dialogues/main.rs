@@ -6,7 +6,12 @@
 mod world;
 
 mod connect;
+mod limits;
 mod publish;
+mod queue;
+mod restart;
 mod retained;
+mod shards;
+mod shared;
 mod subscribe;
 mod will;

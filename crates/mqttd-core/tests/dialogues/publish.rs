@@ -167,11 +167,15 @@ fn exchanges_of_an_old_connection_do_not_use_up_the_receive_maximum() {
 }
 
 #[test]
-fn payloads_above_the_limit_are_acknowledged_and_dropped() {
+fn payloads_above_the_limit_are_answered_by_version_and_dropped() {
     let world = World::with(1, Settings { payload_bytes_max: Some(3), ..Settings::default() });
     let ann = world.connects(v5("ann"));
     ann.subscribes("t", 0);
-    ann.sends(publish("t", "abcd").qos1(1)).expects(puback(1)).expects_nothing();
-    assert_eq!(world.dropped(mqttd_core::drops::DropReason::PayloadTooLarge), 1);
+    ann.sends(publish("t", "abcd").qos1(1));
+    ann.expects(Said::Puback(1, ReasonCode::QuotaExceeded)).expects_nothing();
+    let bob = world.connects(v311("bob"));
+    bob.sends(publish("t", "abcd").qos1(1)).expects(puback(1));
+    ann.expects_nothing();
+    assert_eq!(world.dropped(mqttd_core::drops::DropReason::PayloadTooLarge), 2);
     ann.sends(publish("t", "abc").qos1(1)).expects(publish("t", "abc")).expects(puback(1));
 }

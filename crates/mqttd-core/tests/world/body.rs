@@ -148,7 +148,11 @@ impl Output for Out<'_> {
 
     fn put(&mut self, id: RecordId, body: &[u8]) {
         if is_loud() {
-            println!("shard {} puts {id:?} {:?}", self.shard, mqttd_core::record::Record::decode(body));
+            println!(
+                "shard {} puts {id:?} {:?}",
+                self.shard,
+                mqttd_core::record::Record::decode(body)
+            );
         }
         self.body.logs[self.shard].pending.push(Change::Put(id, body.to_vec()));
     }

@@ -217,8 +217,10 @@ impl World {
     /// All letters between shards arrive.
     pub fn mail_arrives(&self) {
         let mut inner = self.0.borrow_mut();
-        while inner.deliver_one(0) {}
         inner.settle();
+        while inner.deliver_one(0) {
+            inner.settle();
+        }
     }
 
     /// One letter arrives, of the mailbox that `choice` picks. False when there is none.
@@ -464,6 +466,7 @@ impl Inner {
             client_id: &hello.name,
             username: hello.username.as_deref(),
             listener: ListenerId(0),
+            sessions_elsewhere: 0,
         };
         self.handle(shard, Event::Connect(admission));
         self.settle();

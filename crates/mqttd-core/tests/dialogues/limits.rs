@@ -1,0 +1,134 @@
+//! Topic aliases, maximum packet size, access rights.
+
+use std::sync::Arc;
+
+use mqtt_auth::AclTable;
+use mqtt_proto::ReasonCode;
+use mqtt_proto::property::PropertyId;
+use mqttd_core::drops::DropReason;
+use mqttd_core::settings::Settings;
+
+use crate::world::*;
+
+#[test]
+fn the_client_may_use_topic_aliases() {
+    let world = World::new();
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("#", 1);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("long/topic", "1").with(alias(10)));
+    ann.sends(publish("", "2").qos1(1).with(alias(10))).expects(puback(1));
+    ann.sends(publish("other", "3").with(alias(10))).sends(publish("", "4").with(alias(10)));
+    bob.expects(publish("long/topic", "1")).expects(publish("long/topic", "2").qos1(1));
+    bob.expects(publish("other", "3")).expects(publish("other", "4"));
+    ann.sends(publish("", "").with(alias(9))).is_told(ReasonCode::ProtocolError);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("t", "").with(alias(11))).is_told(ReasonCode::TopicAliasInvalid);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("", "").with(alias(10))).is_told(ReasonCode::ProtocolError);
+}
+
+#[test]
+fn the_server_uses_as_many_aliases_as_the_client_allows() {
+    let world = World::new();
+    let maximum = Prop::U16(PropertyId::TopicAliasMaximum, 1);
+    let hello = || v5("bob").resuming().with(maximum.clone());
+    let bob = world.connects(hello());
+    bob.subscribes("#", 1);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("long/a", "1")).sends(publish("long/b", "2")).sends(publish("long/a", "3"));
+    bob.expects(publish("long/a", "1").with(alias(1))).expects(publish("long/b", "2"));
+    bob.expects(publish("", "3").with(alias(1)));
+    ann.sends(publish("long/a", "4").qos1(1));
+    bob.expects(publish("", "4").qos1(1).with(alias(1)));
+    let bob = world.connects(hello());
+    bob.expects(publish("long/a", "4").qos1(1).dup().with(alias(1)));
+}
+
+#[test]
+fn a_message_above_the_clients_maximum_is_dropped_as_if_sent() {
+    for world in [World::new(), World::durable()] {
+        let maximum = Prop::U32(PropertyId::MaximumPacketSize, 30);
+        let bob = world.connects(v5("bob").resuming().receive_maximum(1).with(maximum));
+        bob.subscribes("t", 2);
+        let ann = world.connects(v5("ann"));
+        for qos in 0..3 {
+            let big = publish("t", [b'x'; 40]);
+            ann.sends(match qos {
+                0 => big,
+                1 => big.qos1(1),
+                _ => big.qos2(2),
+            });
+        }
+        assert_eq!(world.dropped(DropReason::PacketTooLarge), 3);
+        ann.sends(publish("t", "fits").qos1(3));
+        assert!(matches!(bob.hears(), Some(Said::Publish(publish)) if publish.payload == b"fits"));
+        bob.expects_nothing();
+    }
+}
+
+#[test]
+fn a_message_that_has_become_too_large_gives_its_identifier_back() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 2);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("t", [b'x'; 40]).qos1(1)).sends(publish("t", [b'x'; 40]).qos2(2));
+    ann.sends(publish("t", "fits").qos1(3));
+    bob.vanishes();
+    let maximum = Prop::U32(PropertyId::MaximumPacketSize, 30);
+    let bob = world.connects(v5("bob").resuming().receive_maximum(1).with(maximum));
+    bob.expects(publish("t", "fits").qos1(3).dup()).sends(puback(3)).expects_nothing();
+    assert_eq!(world.dropped(DropReason::PacketTooLarge), 2);
+    assert_eq!(world.live_records().len(), 2);
+    ann.sends(publish("t", "next").qos1(1));
+    assert!(matches!(bob.hears(), Some(Said::Publish(_))), "the window is free");
+}
+
+fn guarded(acl: &str) -> World {
+    let mut settings = Settings::default();
+    settings.listeners[0].acl = Some(Arc::new(AclTable::parse(acl).unwrap()));
+    World::with(1, settings)
+}
+
+#[test]
+fn access_rights_hold_for_publishing() {
+    let world = guarded("user ann\ntopic write open\n");
+    let denied = ReasonCode::NotAuthorized;
+    let ann = world.connects(v5("ann").user("ann"));
+    let refused = |said: Option<Said>, expected: Said| assert_eq!(said, Some(expected));
+    ann.sends(publish("shut", "").qos1(1));
+    refused(ann.hears(), Said::Puback(1, denied));
+    ann.sends(publish("shut", "").qos2(2));
+    refused(ann.hears(), Said::Pubrec(2, denied));
+    ann.sends(publish("open", "").qos1(3));
+    refused(ann.hears(), Said::Puback(3, ReasonCode::NoMatchingSubscribers));
+    ann.sends(publish("$SYS/x", "").qos1(4));
+    refused(ann.hears(), Said::Puback(4, denied));
+    let old = world.connects(v311("old").user("ann"));
+    old.sends(publish("shut", "").qos1(1)).expects(puback(1));
+    old.sends(publish("shut", "").qos2(2)).expects(pubrec(2)).sends(pubrel(2)).expects(pubcomp(2));
+    assert_eq!(world.dropped(DropReason::NotAuthorized), 5);
+}
+
+#[test]
+fn access_rights_hold_for_delivery_retained_messages_and_wills() {
+    let world = guarded("topic write #\nuser bob\ntopic read open/#\ntopic write #\n");
+    let ann = world.connects(v5("ann"));
+    for topic in ["open/a", "shut/a"] {
+        ann.sends(publish(topic, "kept").retained());
+    }
+    let bob = world.connects(v5("bob").user("bob"));
+    bob.sends(subscribe("#", 0)).hears();
+    bob.expects(publish("open/a", "kept").retained()).expects_nothing();
+    ann.sends(publish("shut/a", "x")).sends(publish("open/a", "x"));
+    bob.expects(publish("open/a", "x")).expects_nothing();
+
+    let world = guarded("user ann\ntopic write no\nuser bob\ntopic read #\n");
+    let bob = world.connects(v5("bob").user("bob"));
+    bob.sends(subscribe("#", 0)).hears();
+    world.connects(v5("ann").user("ann").will(publish("will", ""))).vanishes();
+    bob.expects_nothing();
+    world.connects(v5("ann").user("ann").will(publish("no", ""))).vanishes();
+    bob.expects(publish("no", ""));
+}

@@ -1,0 +1,221 @@
+//! The log: what a restart brings back, what an answer waits for, what a refusal means.
+
+use mqtt_proto::ReasonCode;
+use mqttd_core::settings::Settings;
+
+use crate::world::*;
+
+#[test]
+fn an_answer_leaves_only_after_the_log_has_what_it_promises() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    let bob = world.connects(v5("bob").resuming());
+    world.log_is_late();
+    bob.sends(subscribe("t", 2)).expects_nothing();
+    world.commits();
+    bob.expects(suback(1, &[2]));
+    ann.sends(publish("t", "x").qos1(7)).expects_nothing();
+    ann.sends(publish("none", "x").qos1(8)).expects_nothing();
+    ann.sends(Said::Pingreq).expects(Said::Pingresp);
+    world.commits();
+    ann.expects(puback(7)).expects(Said::Puback(8, ReasonCode::NoMatchingSubscribers));
+    ann.sends(publish("t", "y").qos2(9)).expects_nothing();
+    world.commits();
+    ann.expects(pubrec(9)).sends(pubrel(9)).expects_nothing();
+    world.commits();
+    ann.expects(pubcomp(9));
+    ann.sends(publish("t", "y").retained()).sends(publish("r", "y").qos1(10).retained());
+    ann.expects_nothing();
+    world.commits();
+    ann.expects(Said::Puback(10, ReasonCode::NoMatchingSubscribers));
+    bob.sends(unsubscribe(3, &["t"]));
+    assert!(!bob.hears_all().contains(&unsuback(3, &[0])));
+    world.commits();
+    bob.expects(unsuback(3, &[0]));
+}
+
+#[test]
+fn a_restart_brings_back_sessions_subscriptions_and_messages() {
+    for shuffle in [0, 0x5555_5555, 0xFFFF_FFFF_FFFF] {
+        let world = World::durable();
+        let bob = world.connects(v5("bob").resuming());
+        bob.sends(subscribe("t", 2).identifier(9)).expects(suback(1, &[2]));
+        let eve = world.connects(v311("eve").resuming());
+        eve.subscribes("t", 1);
+        eve.vanishes();
+        let ann = world.connects(v5("ann").resuming());
+        ann.sends(publish("t", "1").qos2(1)).expects(pubrec(1));
+        ann.sends(publish("t", "2").qos2(2)).expects(pubrec(2));
+        ann.sends(publish("t", "3").qos1(3)).expects(puback(3));
+        ann.sends(publish("kept", "r").qos1(4).retained());
+        let with_identifier = |publish: Publish| publish.with(identified(9));
+        bob.expects(with_identifier(publish("t", "1").qos2(1)));
+        bob.expects(with_identifier(publish("t", "2").qos2(2)));
+        bob.expects(with_identifier(publish("t", "3").qos1(3)));
+        bob.sends(pubrec(1)).expects(pubrel(1));
+        let before = world.live_records();
+        let found = world.restarts_with(shuffle);
+        assert_eq!((found.sessions, found.subscriptions, found.retained), (3, 2, 1));
+        assert_eq!((found.messages, found.queued), (3, 5));
+        assert_eq!(world.live_records(), before, "nothing is rewritten");
+
+        let bob = world.connects(v5("bob").resuming());
+        assert!(bob.is_resumed());
+        bob.expects(pubrel(1)).expects(with_identifier(publish("t", "2").qos2(2).dup()));
+        bob.expects(with_identifier(publish("t", "3").qos1(3))).expects_nothing();
+        bob.sends(pubcomp(1))
+            .sends(pubrec(2))
+            .expects(pubrel(2))
+            .sends(pubcomp(2))
+            .sends(puback(3));
+        let eve = world.connects(v311("eve").resuming());
+        for (id, text) in [(1, "1"), (2, "2"), (3, "3")] {
+            eve.expects(publish("t", text).qos1(id)).sends(puback(id));
+        }
+        let ann = world.connects(v5("ann").resuming());
+        ann.sends(publish("t", "1").qos2(1).dup()).expects(pubrec(1));
+        ann.sends(pubrel(1)).expects(pubcomp(1)).sends(pubrel(2)).expects(pubcomp(2));
+        bob.expects_nothing();
+        world.says("t", "live", false);
+        bob.expects(with_identifier(publish("t", "live")));
+        eve.expects(publish("t", "live")).subscribes("kept", 0);
+        eve.expects(publish("kept", "r").retained());
+        for name in ["ann", "bob", "eve"] {
+            world.connects(v5(name)).sends(publish("kept", "").retained()).leaves();
+        }
+        assert_eq!(world.live_records(), []);
+    }
+}
+
+#[test]
+fn two_copies_for_one_session_are_two_entries_of_one_record() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 1).subscribes("$share/g/t", 2);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("t", "x").qos2(1)).expects(pubrec(1));
+    bob.expects(publish("t", "x").qos1(1)).expects(publish("t", "x").qos2(2));
+    bob.sends(puback(1));
+    let found = world.restarts();
+    assert_eq!(found.queued, 1);
+    let bob = world.connects(v5("bob").resuming());
+    bob.expects(publish("t", "x").qos2(2).dup()).sends(pubrec(2)).expects(pubrel(2));
+    bob.sends(pubcomp(2)).expects_nothing();
+    assert_eq!(world.live_records().len(), 3);
+}
+
+#[test]
+fn sessions_expire_while_the_broker_is_down_and_new_numbers_are_fresh() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").with(session_expiry(10)));
+    ann.subscribes("t", 1);
+    ann.vanishes();
+    world.passes(5);
+    world.restarts();
+    world.passes(4);
+    assert_eq!(world.stats().sessions, 1);
+    world.passes(1);
+    assert_eq!((world.stats().sessions, world.live_records()), (0, vec![]));
+
+    // A retained record older than its last publisher must not lend that one's number to others.
+    world.says("r", "old", true);
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("r", "new").qos1(1).retained());
+    world.restarts();
+    for name in ["a", "b", "c"] {
+        let client = world.connects(v5(name));
+        client.sends(subscribe("r", 0).no_local()).expects(suback(1, &[0]));
+        client.expects(publish("r", "new").retained());
+    }
+}
+
+#[test]
+fn what_was_not_kept_is_lost_and_was_never_acknowledged() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 1);
+    bob.vanishes();
+    let ann = world.connects(v5("ann").resuming());
+    world.log_is_late();
+    world.log_gates_the_wire();
+    ann.sends(publish("t", "lost").qos1(1)).expects_nothing();
+    world.restarts();
+    let bob = world.client(world.opens(&v5("bob").resuming()));
+    world.commits();
+    assert!(matches!(bob.hears(), Some(Said::Connack { present: true, .. })));
+    bob.expects_nothing();
+}
+
+#[test]
+fn a_refusal_is_told_to_5_0_and_kept_from_3_1_1() {
+    let world = World::durable();
+    let new = world.connects(v5("new").resuming());
+    let old = world.connects(v311("old").resuming());
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 0);
+    let watcher = world.connects(v5("watcher").resuming());
+    watcher.subscribes("t", 2);
+    watcher.vanishes();
+    world.log_is_late();
+    for client in [&new, &old] {
+        client.sends(publish("t", "1").qos1(1)).sends(publish("t", "2").qos2(2));
+        client.sends(subscribe("u", 1).id(3)).sends(unsubscribe(4, &["u"]));
+        client.expects_nothing();
+    }
+    world.refuses();
+    let full = ReasonCode::QuotaExceeded;
+    new.expects(Said::Puback(1, full)).expects(Said::Pubrec(2, full));
+    new.expects(suback(3, &[0x97])).expects(unsuback(4, &[0x80])).expects_nothing();
+    old.expects_nothing();
+    // The identifier is free again: the next attempt is a new message.
+    new.sends(publish("t", "again").qos2(2)).expects_nothing();
+    world.commits();
+    new.expects(pubrec(2)).sends(pubrel(2));
+    world.commits();
+    new.expects(pubcomp(2));
+}
+
+#[test]
+fn a_refused_subscription_is_taken_back() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    world.log_is_late();
+    ann.sends(subscribe("t", 1));
+    world.refuses();
+    ann.expects(suback(1, &[0x97]));
+    world.says("t", "x", false);
+    ann.expects_nothing();
+    assert_eq!(world.stats().subscriptions, 0);
+}
+
+#[test]
+fn a_refused_pubrec_of_a_broken_connection_is_not_repeated_as_success() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("t", 0);
+    let ann = world.connects(v5("ann").resuming());
+    world.log_is_late();
+    ann.sends(publish("t", "x").qos2(1)).expects_nothing();
+    ann.vanishes();
+    world.refuses();
+    let ann = world.client(world.opens(&v5("ann").resuming()));
+    ann.hears();
+    ann.sends(publish("t", "x").qos2(1).dup()).expects_nothing();
+    assert_eq!(bob.hears_all().len(), 2, "a new attempt");
+    world.commits();
+    ann.expects(pubrec(1));
+}
+
+#[test]
+fn a_client_that_is_told_nothing_can_try_again() {
+    let world = World::with(2, Settings { persistence: true, ..Settings::default() });
+    let (here, there) = (world.name_on(0, "a"), world.name_on(1, "b"));
+    let bob = world.connects(v5(&there).resuming());
+    bob.subscribes("t", 1);
+    bob.vanishes();
+    let ann = world.connects(v5(&here));
+    world.log_is_late();
+    ann.sends(publish("t", "x").qos1(1)).expects_nothing();
+    world.refuses();
+    ann.expects(Said::Puback(1, ReasonCode::QuotaExceeded));
+}
