@@ -12,7 +12,7 @@ bin := $(DESTDIR)$(PREFIX)/bin
 share := $(DESTDIR)$(PREFIX)/share
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## */\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 run: ## build the release and start mqttd on localhost (PORT=1883)
 	@scripts/run-mqttd --check $(PORT)
@@ -60,7 +60,13 @@ install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherw
 	done
 	install -m 644 $(target)/docs/mqttd.conf.5 $(share)/man/man5/
 
+bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
+	@scripts/bench
+
+bench-count: ## instructions of the hot paths against docs/bench-count.tsv
+	@scripts/bench-count
+
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test check fmt build docs install clean
+.PHONY: help run test check fmt build docs install bench bench-count clean
