@@ -1,5 +1,5 @@
-//! Who may come in and what they may touch: password files, their hashes, access control lists and
-//! pre-shared keys in Mosquitto's formats.
+//! Who may come in and what they may touch: password files, their hashes, SCRAM, access control
+//! lists and pre-shared keys in Mosquitto's formats.
 //!
 //! Contents in, verdict out: this crate reads no file, no clock and no random source. The caller
 //! reads files, brings the salt of a new hash, and decides on which thread a slow hash runs.
@@ -15,6 +15,7 @@ mod hash;
 mod password_file;
 mod password_text;
 mod psk_file;
+mod scram;
 
 pub use acl::{AclTable, AclVerdict, Action, Denial, Who};
 pub use acl_file::{AclFileError, AclLineError};
@@ -23,6 +24,9 @@ pub use hash::argon2id::{
     ARGON2ID_PASSES_MAX, ARGON2ID_SALT_BYTES_MIN,
 };
 pub use hash::pbkdf2_sha512::{PBKDF2_ITERATIONS_DEFAULT, PBKDF2_ITERATIONS_MAX};
+pub use hash::scram_sha256::{
+    SCRAM_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN,
+};
 pub use hash::{HashError, NoMemory, PasswordHash, SALT_BYTES_MAX, Scheme};
 pub use password_file::{PasswordFile, PasswordFileError, Verdict};
 pub use password_text::{
@@ -30,3 +34,6 @@ pub use password_text::{
     WarningKind, check_username,
 };
 pub use psk_file::{PSK_BYTES_MAX, PskFileError, PskTable};
+pub use scram::{
+    SCRAM_SHA_256, ScramClient, ScramError, ScramIdentity, ScramNonce, ScramProof, ScramServer,
+};

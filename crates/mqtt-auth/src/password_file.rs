@@ -9,6 +9,7 @@ use core::fmt;
 
 use hashbrown::HashMap;
 
+use crate::hash::scram_sha256::{Key, SCRAM_ITERATIONS_DEFAULT, ScramSha256Hash, hmac, sha256};
 use crate::hash::{HashError, PasswordHash, Scheme};
 use crate::password_text::{PasswordText, Warning};
 
@@ -18,6 +19,22 @@ pub struct PasswordFile {
     users: HashMap<Box<str>, PasswordHash>,
     /// Verified in place of an unknown user's hash; `None` only when there are no users.
     decoy: Option<PasswordHash>,
+    /// Iterations and salt length that most users with SCRAM keys have.
+    scram_cost: Option<(u32, usize)>,
+    /// What the salts of users without SCRAM keys are made of: a digest of the entries, so that it
+    /// outlives a restart and is known to nobody who has not read the file.
+    scram_secret: Key,
+}
+
+/// What the keys that [`PasswordFile::scram`] gives are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScramStanding {
+    /// The user's own.
+    Known,
+    /// Made up for a user that does not exist.
+    Unknown,
+    /// Made up for a user whose entry is of another scheme.
+    OtherScheme,
 }
 
 /// The answer to a user name with a password.
@@ -64,7 +81,32 @@ impl PasswordFile {
             users.insert(Box::from(entry.user), hash);
         }
         let decoy = most_common_cost(&users);
-        Ok((Self { users, decoy }, text.warnings().collect()))
+        let scram_cost = most_common_scram_cost(&users);
+        let mut secret = Key::default();
+        for entry in text.entries() {
+            secret = hmac(&secret, &[entry.user.as_bytes(), b":", entry.value.as_bytes()]);
+        }
+        let file = Self { users, decoy, scram_cost, scram_secret: secret };
+        Ok((file, text.warnings().collect()))
+    }
+
+    /// The keys for an exchange with this user. A user who has none gets made-up ones that no
+    /// password fits: the same each time, and with the cost that most users have.
+    pub(crate) fn scram(&self, user: &str) -> (ScramSha256Hash, ScramStanding) {
+        let standing = match self.users.get(user) {
+            Some(hash) => match hash.scram() {
+                Some(keys) => return (keys.clone(), ScramStanding::Known),
+                None => ScramStanding::OtherScheme,
+            },
+            None => ScramStanding::Unknown,
+        };
+        let default = (SCRAM_ITERATIONS_DEFAULT, Scheme::SCRAM_SHA256_DEFAULT.salt_bytes());
+        let (iterations, salt_bytes) = self.scram_cost.unwrap_or(default);
+        let made_up =
+            |what: u8, part: u8| hmac(&self.scram_secret, &[&[what, part], user.as_bytes()]);
+        let salt = (0..=u8::MAX).flat_map(|part| made_up(0, part)).take(salt_bytes).collect();
+        let stored_key = sha256(&made_up(1, 0));
+        (ScramSha256Hash { iterations, salt, stored_key, server_key: made_up(2, 0) }, standing)
     }
 
     /// Checks a password. An unknown user takes as long as a wrong password for a user whose hash
@@ -119,6 +161,15 @@ fn most_common_cost(users: &HashMap<Box<str>, PasswordHash>) -> Option<PasswordH
     }
     let most = counts.into_iter().max_by_key(|(scheme, (count, _))| (*count, *scheme));
     most.map(|(_, (_, hash))| hash.clone())
+}
+
+/// The most frequent cost of the entries with SCRAM keys; of equally frequent ones the dearer.
+fn most_common_scram_cost(users: &HashMap<Box<str>, PasswordHash>) -> Option<(u32, usize)> {
+    let mut counts: HashMap<(u32, usize), usize> = HashMap::new();
+    for keys in users.values().filter_map(PasswordHash::scram) {
+        *counts.entry((keys.iterations, keys.salt.len())).or_insert(0) += 1;
+    }
+    counts.into_iter().max_by_key(|(cost, count)| (*count, *cost)).map(|(cost, _)| cost)
 }
 
 /// Why a password file as a whole is refused.
@@ -245,6 +296,41 @@ mod tests {
         let (file, warnings) = PasswordFile::parse("").unwrap();
         assert!(file.is_empty() && warnings.is_empty());
         assert_eq!(file.verify("ann", b"a"), Verdict::UnknownUser);
+    }
+
+    #[test]
+    fn scram_keys_are_the_users_own_or_made_up_for_good() {
+        let scram = |iterations, salt: &[u8]| {
+            PasswordHash::create(Scheme::ScramSha256 { iterations }, b"pw", salt).unwrap()
+        };
+        let contents = format!(
+            "a:{}\nb:{}\nc:{}\nold:{}\n",
+            scram(4096, b"salt of a, which is longer than a digest is"),
+            scram(4097, b"salt"),
+            scram(4096, b"salt of c, which is longer than a digest is"),
+            hash(Scheme::Sha512, "x"),
+        );
+        let parse = |contents: &str| PasswordFile::parse(contents).unwrap().0;
+        let file = parse(&contents);
+        let (keys, standing) = file.scram("b");
+        assert_eq!(
+            (keys.iterations, &keys.salt[..], standing),
+            (4097, &b"salt"[..], ScramStanding::Known)
+        );
+        for (user, expected) in
+            [("eve", ScramStanding::Unknown), ("old", ScramStanding::OtherScheme)]
+        {
+            let (keys, standing) = file.scram(user);
+            assert_eq!((keys.iterations, keys.salt.len(), standing), (4096, 43, expected));
+            assert!(parse(&contents).scram(user).0 == keys, "the same after a restart");
+            let edited = contents.replace("old:", "older:");
+            assert!(parse(&edited).scram(user).0.salt != keys.salt, "made of the secret");
+            assert!(file.scram("mallory").0.salt != keys.salt);
+        }
+        let (keys, _) = parse("").scram("eve");
+        assert_eq!((keys.iterations, keys.salt.len()), (SCRAM_ITERATIONS_DEFAULT, 16));
+        assert_eq!(file.verify("b", b"pw"), Verdict::Accepted);
+        assert_eq!(file.verify("b", b"px"), Verdict::WrongPassword);
     }
 
     #[test]

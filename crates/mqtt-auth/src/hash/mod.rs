@@ -6,6 +6,7 @@
 
 pub(crate) mod argon2id;
 pub(crate) mod pbkdf2_sha512;
+pub(crate) mod scram_sha256;
 pub(crate) mod sha512;
 
 use alloc::string::String;
@@ -18,6 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use argon2id::Argon2idHash;
 use pbkdf2_sha512::Pbkdf2Sha512Hash;
+use scram_sha256::ScramSha256Hash;
 use sha512::Sha512Hash;
 
 /// Longest salt accepted, in bytes. Mosquitto writes 12 (2.0) or 64 (2.1); four times the longer
@@ -47,6 +49,12 @@ pub enum Scheme {
         /// Lanes (`p`).
         lanes: u32,
     },
+    /// `$scram-sha-256$`: keys for SCRAM-SHA-256, of PBKDF2-HMAC-SHA256. Only mqttd reads it.
+    ScramSha256 {
+        /// Rounds, [`SCRAM_ITERATIONS_MIN`](crate::SCRAM_ITERATIONS_MIN) to
+        /// [`SCRAM_ITERATIONS_MAX`](crate::SCRAM_ITERATIONS_MAX).
+        iterations: u32,
+    },
 }
 
 impl Scheme {
@@ -59,14 +67,19 @@ impl Scheme {
     /// Argon2id with the cost that Mosquitto 2.1 writes: 46 MiB, one pass, one lane.
     pub const ARGON2ID_DEFAULT: Self = Self::Argon2id { memory_kib: 47_104, passes: 1, lanes: 1 };
 
+    /// SCRAM-SHA-256 with [`SCRAM_ITERATIONS_DEFAULT`](crate::SCRAM_ITERATIONS_DEFAULT).
+    pub const SCRAM_SHA256_DEFAULT: Self =
+        Self::ScramSha256 { iterations: scram_sha256::SCRAM_ITERATIONS_DEFAULT };
+
     /// Salt length in bytes that Mosquitto itself writes for this scheme, so that its own parser
     /// takes the entry: 12 for `$6$` and `$7$`, since 2.0.11 was measured to refuse logins with 64;
-    /// 64 for Argon2id, as 2.1 writes.
+    /// 64 for Argon2id, as 2.1 writes. For SCRAM, which Mosquitto does not read, 16.
     #[must_use]
     pub const fn salt_bytes(self) -> usize {
         match self {
             Self::Sha512 | Self::Pbkdf2Sha512 { .. } => 12,
             Self::Argon2id { .. } => 64,
+            Self::ScramSha256 { .. } => 16,
         }
     }
 }
@@ -80,10 +93,11 @@ enum Kind {
     Sha512(Sha512Hash),
     Pbkdf2Sha512(Pbkdf2Sha512Hash),
     Argon2id(Argon2idHash),
+    ScramSha256(ScramSha256Hash),
 }
 
 impl PasswordHash {
-    /// Decodes `$6$…`, `$7$…` or `$argon2id$…`.
+    /// Decodes `$6$…`, `$7$…`, `$argon2id$…` or `$scram-sha-256$…`.
     ///
     /// # Errors
     /// [`HashError`] names the field that is wrong. It never holds the text itself, which may be a
@@ -95,6 +109,7 @@ impl PasswordHash {
             "6" => Kind::Sha512(Sha512Hash::parse(fields)?),
             "7" => Kind::Pbkdf2Sha512(Pbkdf2Sha512Hash::parse(fields)?),
             "argon2id" => Kind::Argon2id(Argon2idHash::parse(fields)?),
+            "scram-sha-256" => Kind::ScramSha256(ScramSha256Hash::parse(fields)?),
             _ => return Err(HashError::UnknownScheme),
         };
         Ok(Self(kind))
@@ -104,7 +119,8 @@ impl PasswordHash {
     /// damaged hash from a password in the clear.
     #[must_use]
     pub fn looks_like(text: &str) -> bool {
-        ["$6$", "$7$", "$argon2id$"].iter().any(|prefix| text.starts_with(prefix))
+        let prefixes = ["$6$", "$7$", "$argon2id$", "$scram-sha-256$"];
+        prefixes.iter().any(|prefix| text.starts_with(prefix))
     }
 
     /// Hashes a password. The salt must be fresh random bytes; [`Scheme::salt_bytes`] says how many
@@ -121,6 +137,9 @@ impl PasswordHash {
             Scheme::Argon2id { memory_kib, passes, lanes } => {
                 let cost = argon2id::Cost::new(memory_kib, passes, lanes)?;
                 Kind::Argon2id(Argon2idHash::create(cost, password, salt)?)
+            }
+            Scheme::ScramSha256 { iterations } => {
+                Kind::ScramSha256(ScramSha256Hash::create(iterations, password, salt)?)
             }
         };
         Ok(Self(kind))
@@ -142,6 +161,7 @@ impl PasswordHash {
             Kind::Sha512(hash) => Ok(hash.verify(password)),
             Kind::Pbkdf2Sha512(hash) => Ok(hash.verify(password)),
             Kind::Argon2id(hash) => hash.verify(password),
+            Kind::ScramSha256(hash) => Ok(hash.verify(password)),
         }
     }
 
@@ -152,6 +172,15 @@ impl PasswordHash {
             Kind::Sha512(_) => Scheme::Sha512,
             Kind::Pbkdf2Sha512(hash) => Scheme::Pbkdf2Sha512 { iterations: hash.iterations() },
             Kind::Argon2id(hash) => hash.scheme(),
+            Kind::ScramSha256(hash) => Scheme::ScramSha256 { iterations: hash.iterations },
+        }
+    }
+
+    /// The keys for SCRAM, when this entry has them.
+    pub(crate) fn scram(&self) -> Option<&ScramSha256Hash> {
+        match &self.0 {
+            Kind::ScramSha256(hash) => Some(hash),
+            _ => None,
         }
     }
 }
@@ -162,6 +191,7 @@ impl fmt::Display for PasswordHash {
             Kind::Sha512(hash) => hash.fmt(f),
             Kind::Pbkdf2Sha512(hash) => hash.fmt(f),
             Kind::Argon2id(hash) => hash.fmt(f),
+            Kind::ScramSha256(hash) => hash.fmt(f),
         }
     }
 }
@@ -190,7 +220,7 @@ impl core::error::Error for NoMemory {}
 pub enum HashError {
     /// The text does not have the form `$scheme$…`: perhaps a password in the clear.
     NotAHash,
-    /// `$scheme$` is none of `$6$`, `$7$`, `$argon2id$`.
+    /// `$scheme$` is none of `$6$`, `$7$`, `$argon2id$`, `$scram-sha-256$`.
     UnknownScheme,
     /// Too few or too many `$` fields for the scheme.
     FieldCount,
@@ -221,6 +251,8 @@ pub enum HashError {
     Argon2Version,
     /// Not enough memory to compute a new hash.
     NoMemory,
+    /// The password is no UTF-8, or SASLprep (RFC 4013) forbids a character of it.
+    PasswordNotPreparable,
 }
 
 impl fmt::Display for HashError {
@@ -231,8 +263,8 @@ impl fmt::Display for HashError {
                  mqtt-passwd -U FILE",
             ),
             Self::UnknownScheme => f.write_str(
-                "unknown hash scheme; $6$, $7$ and $argon2id$ are known, set the password again \
-                 with mqtt-passwd FILE USER",
+                "unknown hash scheme; $6$, $7$, $argon2id$ and $scram-sha-256$ are known, set the \
+                 password again with mqtt-passwd FILE USER",
             ),
             Self::FieldCount => f.write_str(
                 "the hash is cut short or has fields too many; set the password again with \
@@ -260,6 +292,9 @@ impl fmt::Display for HashError {
                  mqtt-passwd FILE USER",
             ),
             Self::NoMemory => NoMemory.fmt(f),
+            Self::PasswordNotPreparable => f.write_str(
+                "SCRAM takes passwords of printable characters in UTF-8 only; choose another one",
+            ),
         }
     }
 }
@@ -306,7 +341,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 /// Equal content, in a time that depends on the lengths only.
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn is_equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
@@ -321,6 +356,7 @@ mod tests {
             Scheme::Sha512,
             Scheme::Pbkdf2Sha512 { iterations: 3 },
             Scheme::Argon2id { memory_kib: 64, passes: 2, lanes: 2 },
+            Scheme::ScramSha256 { iterations: 4096 },
         ] {
             let hash = PasswordHash::create(scheme, "pässword".as_bytes(), &salt).unwrap();
             let text = hash.to_string();
