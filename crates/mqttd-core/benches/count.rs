@@ -241,7 +241,14 @@ impl World {
             properties: Properties::EMPTY,
         };
         let listener = ListenerId(0);
-        let admission = Admission { connection, connect, client_id, username: None, listener };
+        let admission = Admission {
+            connection,
+            connect,
+            client_id,
+            username: None,
+            listener,
+            sessions_elsewhere: 0,
+        };
         self.shard.handle(Event::Connect(admission), NOW, &mut self.sockets);
         self.expect_answer(connection, 0x20);
     }

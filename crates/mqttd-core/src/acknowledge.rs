@@ -5,8 +5,8 @@
 //!   nothing to wait for, nothing held for the connection ──▶ written at once
 //!   otherwise ──▶ held, in order ──▶ Durable(lsn) / Confirm(token) ──▶ written, or refused
 //! ```
-//! One queue for the whole shard keeps the order [MQTT-4.6.0-2]; what stands behind an answer that waits
-//! is of the same few milliseconds.
+//! One queue for the whole shard keeps the order [MQTT-4.6.0-2]; what stands behind an answer that
+//! waits is of the same few milliseconds.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -258,8 +258,8 @@ impl Shard {
         }
     }
 
-    /// The log has refused what the answer speaks of: it says so, and what it would have confirmed is
-    /// taken back as far as nobody has relied on it. False when the packet has no word for it.
+    /// The log has refused what the answer speaks of: it says so, and what it would have confirmed
+    /// is taken back as far as nobody has relied on it. False when the packet has no word for it.
     fn take_back<O: Output>(&mut self, key: SessionKey, answer: &mut Answer, out: &mut O) -> bool {
         match answer {
             Answer::Ack { packet_type, packet_id, reason } => {

@@ -1,4 +1,5 @@
-//! CONNECT: admission, takeover, and what the CONNACK says. What a resumed session is sent stands in
+//! CONNECT: admission, takeover, and what the CONNACK says. What a resumed session is sent stands
+//! in
 //! `resume.rs`, how a connection ends in `ending.rs`.
 
 use alloc::boxed::Box;
@@ -66,14 +67,13 @@ impl Shard {
         let keep_alive = connect.keep_alive_seconds;
         match self.settings.keep_alive_seconds_max {
             // 5.0 is told the Server's value instead.
-            Some(max) if !connect.version.has_properties() => {
-                if keep_alive == 0 || keep_alive > max {
-                    return Err(ReasonCode::ClientIdentifierNotValid);
-                }
+            Some(max)
+                if !connect.version.has_properties() && (keep_alive == 0 || keep_alive > max) =>
+            {
+                Err(ReasonCode::ClientIdentifierNotValid)
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn refuse<O: Output>(&mut self, admission: &Admission<'_>, reason: ReasonCode, out: &mut O) {
@@ -215,7 +215,8 @@ impl Shard {
         }
     }
 
-    /// The Keep Alive in force: the Client's, or the Server's where that is shorter [MQTT-3.1.2-21].
+    /// The Keep Alive in force: the Client's, or the Server's where that is shorter
+    /// [MQTT-3.1.2-21].
     fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
         let asked = connect.keep_alive_seconds;
         match self.settings.keep_alive_seconds_max {

@@ -1,4 +1,5 @@
-//! One message → each of its receivers. The hot loop of the broker. What a frame looks like stands in
+//! One message → each of its receivers. The hot loop of the broker. What a frame looks like stands
+//! in
 //! `frames.rs`.
 
 use mqtt_auth::Action;
@@ -257,8 +258,8 @@ impl Shard {
         }
     }
 
-    /// What must be kept of a message that is sent at once: nothing for a session that ends with its
-    /// connection.
+    /// What must be kept of a message that is sent at once: nothing for a session that ends with
+    /// its connection.
     fn keep_for(
         &mut self,
         key: SessionKey,

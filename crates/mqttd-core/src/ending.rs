@@ -12,6 +12,7 @@ use crate::envelope::Token;
 use crate::expiry::Timer;
 use crate::grant::Grant;
 use crate::ids::{ConnectionKey, RecordId, SessionKey};
+use crate::limits::OUTPUT_FLUSH_BYTES;
 use crate::message::{Message, Passing};
 use crate::notice::{Ending, Notice};
 use crate::output::Output;
@@ -20,8 +21,8 @@ use crate::shard::Shard;
 use crate::time::Instant;
 
 impl Shard {
-    /// The one path on which a connection ends: tells the Client, closes, decides about the will and
-    /// the session.
+    /// The one path on which a connection ends: tells the Client, closes, decides about the will
+    /// and the session.
     pub(crate) fn end_connection<O: Output>(
         &mut self,
         connection: ConnectionKey,
@@ -61,8 +62,38 @@ impl Shard {
         self.announce_presence(key, out);
     }
 
-    /// Lets the session be looked at when its Session Expiry Interval has passed. One entry for each
-    /// session is enough: an early one is set again when it turns out to be early.
+    /// The Server closes a connection that has been silent for one and a half times its Keep Alive
+    /// [MQTT-3.1.2-22].
+    pub(crate) fn check_keep_alive<O: Output>(
+        &mut self,
+        key: SessionKey,
+        epoch: u64,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
+            return;
+        };
+        let mut due = online.last_received.plus_millis(online.keep_alive_millis);
+        // The body does not read from a Client that leaves much of its output unread, so nothing
+        // may be heard of one that is busy reading: it lives as long as the output shrinks.
+        let backlog = out.wire(online.connection).len();
+        let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
+        if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
+            online.backlog_seen = backlog;
+            due = now.plus_millis(online.keep_alive_millis);
+        }
+        if due <= now {
+            let connection = online.connection;
+            self.end_connection(connection, Ending::KeepAliveTimeout, now, out);
+        } else {
+            self.timers.set(due, Timer::KeepAlive(key, epoch));
+        }
+    }
+
+    /// Lets the session be looked at when its Session Expiry Interval has passed. One entry for
+    /// each session is enough: an early one is set again when it turns out to be early.
     pub(crate) fn set_session_timer(&mut self, key: SessionKey) {
         let session = &mut self.sessions[key.0 as usize];
         if session.expiry_seconds == NEVER_EXPIRES {
@@ -140,8 +171,8 @@ impl Shard {
         }
     }
 
-    /// A message chosen for a member that is gone goes to another one. Returns how many other shards
-    /// will confirm.
+    /// A message chosen for a member that is gone goes to another one. Returns how many other
+    /// shards will confirm.
     pub(crate) fn redirect<O: Output>(
         &mut self,
         grant: &Grant,

@@ -59,7 +59,8 @@ pub enum Envelope {
         /// As above.
         confirm: Option<Token>,
     },
-    /// Send retained messages that match; the first request opens the replay, later ones continue it.
+    /// Send retained messages that match; the first request opens the replay, later ones continue
+    /// it.
     ReplayMore {
         /// For whom.
         to: ReplayAddress,

@@ -1,5 +1,6 @@
 //! One table of deadlines for the whole shard: keep alive, session expiry, delayed wills, expired
-//! messages. Entries are not moved when a deadline moves: a due entry is checked against the session, which knows.
+//! messages. Entries are not moved when a deadline moves: a due entry is checked against the
+//! session, which knows.
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;

@@ -1,6 +1,6 @@
-//! PUBLISH on its way to the wire: a frame is encoded once for each layout (version, QoS, RETAIN) and
-//! copied into each receiver's buffer with its own Packet Identifier. Receivers with a Subscription
-//! Identifier or Topic Aliases get a frame of their own.
+//! PUBLISH on its way to the wire: a frame is encoded once for each layout (version, QoS, RETAIN)
+//! and copied into each receiver's buffer with its own Packet Identifier. Receivers with a
+//! Subscription Identifier or Topic Aliases get a frame of their own.
 
 use alloc::vec::Vec;
 

@@ -1,8 +1,8 @@
 //! The broker's brain: shards as deterministic machines without I/O.
 //!
 //! The law of the machine: [`Shard::handle`] takes one [`Event`] at one moment and hands everything
-//! that must happen because of it to an [`Output`], before the next event. It reads no clock, socket,
-//! file or random source; the same events give the same output.
+//! that must happen because of it to an [`Output`], before the next event. It reads no clock,
+//! socket, file or random source; the same events give the same output.
 //!
 //! Reading order: `event.rs`, `output.rs`, `shard.rs`, `connect.rs`, `session.rs`, `publish.rs`,
 //! `deliver.rs`, `subscribe.rs`; then `acknowledge.rs` and `journal.rs` for what is promised.

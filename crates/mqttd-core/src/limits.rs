@@ -1,7 +1,7 @@
 //! Every bound of a shard, with its unit, its default and the reason for the number.
 //!
-//! The first group can be set in the configuration and arrives in [`crate::settings::Settings`]; the
-//! second is fixed.
+//! The first group can be set in the configuration and arrives in [`crate::settings::Settings`];
+//! the second is fixed.
 
 /// QoS 1 and 2 messages in flight to one Client (`max_inflight_messages`); also the Receive Maximum
 /// the Server announces. Mosquitto's default.
@@ -14,8 +14,8 @@ pub const QUEUED_MESSAGES_DEFAULT: u32 = 1000;
 /// Bytes of one Control Packet (`max_packet_size`). Mosquitto 2.1's default.
 pub const PACKET_BYTES_DEFAULT: u32 = 2_000_000;
 
-/// Topic Aliases a Client may use (`max_topic_alias`) and the Server uses (`max_topic_alias_broker`).
-/// Mosquitto's default.
+/// Topic Aliases a Client may use (`max_topic_alias`) and the Server uses
+/// (`max_topic_alias_broker`). Mosquitto's default.
 pub const TOPIC_ALIASES_DEFAULT: u16 = 10;
 
 /// Output of one connection that may wait in the broker, in bytes, before QoS 0 messages to it are
@@ -44,12 +44,12 @@ pub const REPLAY_STEP: usize = 256;
 /// Replays of one session that are under way at a time; more wait for their turn.
 pub const REPLAYS_AT_ONCE: usize = 16;
 
-/// Topics a replay remembers because a newer value has overtaken it; beyond it only those of messages
-/// that are already on their way to the session.
+/// Topics a replay remembers because a newer value has overtaken it; beyond it only those of
+/// messages that are already on their way to the session.
 pub const REPLAY_SUPERSEDED_MAX: usize = 4096;
 
-/// Topics whose receivers a shard remembers (see `matching.rs`); a power of two. At 100 bytes each the
-/// table stays under half a megabyte.
+/// Topics whose receivers a shard remembers (see `matching.rs`); a power of two. At 100 bytes each
+/// the table stays under half a megabyte.
 pub const MATCH_CACHE_SLOTS: usize = 4096;
 
 /// Receivers in all remembered matches together, at 24 bytes each. Many topics with the same

@@ -135,9 +135,9 @@ impl<'a> Passing<'a> {
     }
 }
 
-/// The part of a PUBLISH's or Will's properties that goes to receivers unchanged: all but Topic Alias,
-/// Message Expiry Interval, Subscription Identifiers and Will Delay Interval, which the Server writes
-/// or keeps itself (3.3.2.3). Borrowed when there is nothing to leave out.
+/// The part of a PUBLISH's or Will's properties that goes to receivers unchanged: all but Topic
+/// Alias, Message Expiry Interval, Subscription Identifiers and Will Delay Interval, which the
+/// Server writes or keeps itself (3.3.2.3). Borrowed when there is nothing to leave out.
 pub fn forwarded_properties<'a>(properties: Properties<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     let own = |id: PropertyId| {
         matches!(

@@ -5,8 +5,8 @@ use crate::ids::{ConnectionKey, RecordId, ShardId};
 use crate::notice::Notice;
 use crate::wire::WireBuffer;
 
-/// The way out of a shard. The shard is monomorphised over it: appending a frame is a plain write into
-/// the receiver's buffer.
+/// The way out of a shard. The shard is monomorphised over it: appending a frame is a plain write
+/// into the receiver's buffer.
 ///
 /// The body's law for one turn: hand in events; then write the records to the log; then hand in
 /// `Event::Durable` or `Event::NotDurable`; then write each touched socket once. Bytes in a
@@ -15,8 +15,9 @@ pub trait Output {
     /// The buffer of an open connection. Whatever is appended is written at the end of the turn.
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer;
 
-    /// The buffer has grown: write what the socket takes now, if the log allows it. Returns the bytes
-    /// still waiting. When some are, [`crate::event::Event::Writable`] follows once they are gone.
+    /// The buffer has grown: write what the socket takes now, if the log allows it. Returns the
+    /// bytes still waiting. When some are, [`crate::event::Event::Writable`] follows once they are
+    /// gone.
     fn flush(&mut self, to: ConnectionKey) -> usize;
 
     /// Close the connection after its buffer has been written (bounded in time by the body). The

@@ -191,8 +191,8 @@ impl Shard {
         self.forget_received(key, packet_id, out);
     }
 
-    /// Access rights and size, then on to the subscribers. Returns the answer's reason code and what
-    /// it waits for.
+    /// Access rights and size, then on to the subscribers. Returns the answer's reason code and
+    /// what it waits for.
     fn accept<O: Output>(
         &mut self,
         key: SessionKey,
@@ -232,8 +232,8 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Routed {
-        // Without a log a message is safe once it is in the other shard's mailbox; a retained one is
-        // confirmed in any case, so that whoever subscribes after the answer finds it.
+        // Without a log a message is safe once it is in the other shard's mailbox; a retained one
+        // is confirmed in any case, so that whoever subscribes after the answer finds it.
         let mut routed = self.route(message, token.filter(|_| self.journal.is_on()), now, out);
         if message.retain && self.settings.retain_available {
             let wait = self.retain(message, token, now, out);

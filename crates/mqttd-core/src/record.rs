@@ -1,7 +1,8 @@
 //! Durable records and their byte format. `docs/store-format.md` draws the frames around them; the
 //! log itself knows nothing of what stands here.
 //!
-//! Integers are little-endian; strings and byte fields carry a u32 length. The first byte is the kind.
+//! Integers are little-endian; strings and byte fields carry a u32 length. The first byte is the
+//! kind.
 
 use alloc::vec::Vec;
 

@@ -1,5 +1,5 @@
-//! What a session is sent beyond the message in hand: again after a reconnect (MQTT 4.4), and from its
-//! queue whenever there is room.
+//! What a session is sent beyond the message in hand: again after a reconnect (MQTT 4.4), and from
+//! its queue whenever there is room.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,8 +20,8 @@ use crate::shard::Shard;
 use crate::time::Instant;
 
 impl Shard {
-    /// On a new connection of an old session: everything unacknowledged again, in the original order
-    /// and with the original identifiers [MQTT-4.4.0-1].
+    /// On a new connection of an old session: everything unacknowledged again, in the original
+    /// order and with the original identifiers [MQTT-4.4.0-1].
     pub(crate) fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
         let session = &mut self.sessions[key.0 as usize];
         let mut expired = Vec::new();

@@ -1,6 +1,7 @@
 //! The shard machine: one event at one moment in, everything that must happen next out.
 //!
-//! This file holds the state and sends each event to the file that knows it. Reading order: `event`,
+//! This file holds the state and sends each event to the file that knows it. Reading order:
+//! `event`,
 //! `output`, this file, `connect`, `session`, `publish`, `deliver`, `subscribe`.
 
 use alloc::sync::Arc;
@@ -21,7 +22,6 @@ use crate::expiry::{QueueSweep, Timer, Timers};
 use crate::frames::Frames;
 use crate::ids::{ConnectionKey, Lsn, SessionKey, ShardId};
 use crate::journal::Journal;
-use crate::limits::OUTPUT_FLUSH_BYTES;
 use crate::matching::Matching;
 use crate::message::Passing;
 use crate::notice::{Ending, Notice};
@@ -67,8 +67,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without sessions. `seed` makes the hash tables unpredictable to strangers, who choose
-    /// identifiers and topics; a fixed one makes a run repeatable. `shards` is at most
+    /// A shard without sessions. `seed` makes the hash tables unpredictable to strangers, who
+    /// choose identifiers and topics; a fixed one makes a run repeatable. `shards` is at most
     /// [`SHARDS_MAX`].
     pub fn new(id: ShardId, shards: u8, settings: Arc<Settings>, seed: u64) -> Self {
         assert!(shards <= SHARDS_MAX && id.0 < shards, "shard {id:?} of {shards}");
@@ -336,36 +336,6 @@ impl Shard {
                 Timer::Retained => self.expire_retained(now, out),
                 Timer::Queues => self.sweep_queues(now, out),
             }
-        }
-    }
-
-    /// The Server closes a connection that has been silent for one and a half times its Keep Alive
-    /// [MQTT-3.1.2-22].
-    fn check_keep_alive<O: Output>(
-        &mut self,
-        key: SessionKey,
-        epoch: u64,
-        now: Instant,
-        out: &mut O,
-    ) {
-        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
-        let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
-            return;
-        };
-        let mut due = online.last_received.plus_millis(online.keep_alive_millis);
-        // The body does not read from a Client that leaves much of its output unread, so nothing may
-        // be heard of one that is busy reading: it lives as long as the output shrinks.
-        let backlog = out.wire(online.connection).len();
-        let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
-        if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
-            online.backlog_seen = backlog;
-            due = now.plus_millis(online.keep_alive_millis);
-        }
-        if due <= now {
-            let connection = online.connection;
-            self.end_connection(connection, Ending::KeepAliveTimeout, now, out);
-        } else {
-            self.timers.set(due, Timer::KeepAlive(key, epoch));
         }
     }
 

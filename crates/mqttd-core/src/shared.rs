@@ -1,7 +1,8 @@
-//! Shared subscriptions (MQTT 5.0 section 4.8.2): groups of sessions of which one gets each message.
+//! Shared subscriptions (MQTT 5.0 section 4.8.2): groups of sessions of which one gets each
+//! message.
 //!
-//! Every shard knows every group with all its members, so that the publisher's shard chooses without
-//! asking anyone.
+//! Every shard knows every group with all its members, so that the publisher's shard chooses
+//! without asking anyone.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

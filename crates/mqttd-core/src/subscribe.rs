@@ -150,8 +150,8 @@ impl Shard {
         ReasonCode::from_u8(options.qos as u8).unwrap_or(ReasonCode::Success)
     }
 
-    /// Puts a subscription in force, new or instead of the one with the same filter. `record` is the
-    /// one it was restored from.
+    /// Puts a subscription in force, new or instead of the one with the same filter. `record` is
+    /// the one it was restored from.
     pub(crate) fn add_subscription<O: Output>(
         &mut self,
         key: SessionKey,

@@ -24,13 +24,13 @@ fn overlapping_subscriptions_bring_one_message_with_all_identifiers() {
 }
 
 #[test]
-fn no_local_and_retain_as_published() {
+fn no_local_and_retain_retain_as_published() {
     let world = World::new();
     let ann = world.connects(v5("ann"));
     ann.sends(subscribe("t", 1).no_local()).expects(suback(1, &[1]));
     ann.sends(publish("t", "mine").qos1(1)).expects_nothing_but_puback(1);
     let bob = world.connects(v5("bob"));
-    bob.sends(subscribe("t", 1).as_published()).expects(suback(1, &[1]));
+    bob.sends(subscribe("t", 1).retain_as_published()).expects(suback(1, &[1]));
     ann.sends(publish("t", "x").retained());
     bob.expects(publish("t", "x").retained());
     bob.sends(publish("t", "y").retained());

@@ -1,4 +1,5 @@
-//! A Client that keeps its own session state as the standard asks, and remembers what it was promised.
+//! A Client that keeps its own session state as the standard asks, and remembers what it was
+//! promised.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -403,8 +404,8 @@ impl Actor {
             }
         }
         for payload in &self.doubled {
-            // A restart before PUBREC may double what also goes to other shards, as the publisher may
-            // with QoS 1.
+            // A restart before PUBREC may double what also goes to other shards, as the publisher
+            // may with QoS 1.
             let is_excused = model.sent.get(payload).is_some_and(|sent| {
                 (shards > 1 && sent.acked_life != Some(sent.first_life))
                     || sent.qos < QoS::ExactlyOnce

@@ -1,6 +1,6 @@
-//! Random Clients doing legal things over one to three shards, with cuts, takeovers, slow readers and
-//! restarts at the edge of a commit, checked against a naive model. Each seed runs twice and must
-//! leave the same trace. `SEED=n` runs one seed and prints what everybody hears; `SEEDS=n`
+//! Random Clients doing legal things over one to three shards, with cuts, takeovers, slow readers
+//! and restarts at the edge of a commit, checked against a naive model. Each seed runs twice and
+//! must leave the same trace. `SEED=n` runs one seed and prints what everybody hears; `SEEDS=n`
 //! runs that many.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test binary has no readers from outside")]

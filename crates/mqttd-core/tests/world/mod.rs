@@ -1,5 +1,5 @@
-//! A world for shards: a hand clock, scripted Clients, mailboxes, and a log that can be late, refuse,
-//! or lose what it did not keep. Tests read like a dialogue:
+//! A world for shards: a hand clock, scripted Clients, mailboxes, and a log that can be late,
+//! refuse, or lose what it did not keep. Tests read like a dialogue:
 //!
 //! ```text
 //! ann.sends(publish("t", "x").qos1(7));
@@ -231,8 +231,8 @@ impl World {
         found
     }
 
-    /// The broker is killed: what the log did not keep is lost, all connections break, and new shards
-    /// begin with what was kept.
+    /// The broker is killed: what the log did not keep is lost, all connections break, and new
+    /// shards begin with what was kept.
     pub fn restarts(&self) -> Restored {
         self.restarts_with(0)
     }

@@ -159,7 +159,7 @@ impl Subscription {
         self
     }
 
-    pub fn as_published(mut self) -> Self {
+    pub fn retain_as_published(mut self) -> Self {
         self.last().retain_as_published = true;
         self
     }
