@@ -5,7 +5,8 @@
 //! socket, file or random source; the same events give the same output.
 //!
 //! Reading order: `event.rs`, `output.rs`, `shard.rs`, `connect.rs`, `session.rs`, `publish.rs`,
-//! `deliver.rs`, `subscribe.rs`; then `acknowledge.rs` and `journal.rs` for what is promised.
+//! `deliver.rs`, `subscribe.rs`, `resume.rs`, `ending.rs`; then `acknowledge.rs` and `journal.rs`
+//! for what is promised.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

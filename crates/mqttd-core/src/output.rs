@@ -24,7 +24,8 @@ pub trait Output {
     /// shard has forgotten the key.
     fn close(&mut self, connection: ConnectionKey);
 
-    /// Into another shard's mailbox, at the latest at the end of the turn, in order.
+    /// Into another shard's mailbox, in order, at the end of the turn: after the records of the turn
+    /// are in the log, and before anything is written to a socket.
     fn to_shard(&mut self, to: ShardId, envelope: Envelope);
 
     /// Keep this record; a later one with the same identifier replaces it.

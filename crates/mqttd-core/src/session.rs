@@ -205,3 +205,20 @@ impl Kept {
         self.message.expires_at <= now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_keeps_its_three_parts_in_one_word() {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (retain, entry) in [(false, 0), (true, 1), (true, (1 << 29) - 1)] {
+                let how = How::new(qos, retain, entry);
+                assert_eq!((how.qos(), how.retain(), how.entry()), (qos, retain, entry));
+            }
+        }
+        assert_eq!(size_of::<Kept>(), 24);
+        assert_eq!(size_of::<Flight>(), 32);
+    }
+}

@@ -31,7 +31,7 @@ pub struct Stats {
     pub shared_subscriptions: u64,
     /// Retained messages kept by this shard now.
     pub retained: u64,
-    /// Messages waiting or in flight for sessions now, each counted once for each session.
+    /// Messages waiting for sessions now, behind those in flight; counted once for each session.
     pub queued: u64,
     /// Their bytes.
     pub queued_bytes: u64,
