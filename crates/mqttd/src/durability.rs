@@ -158,7 +158,8 @@ impl Durability {
         match self.store.finish_sync(done) {
             Ok(lsn) => {
                 let mut durable = Outcome::Nothing;
-                while let Some((_, appended)) = self.unsynced.pop_front_if(|(batch, _)| *batch <= lsn)
+                while let Some((_, appended)) =
+                    self.unsynced.pop_front_if(|(batch, _)| *batch <= lsn)
                 {
                     durable = Outcome::Durable(appended);
                 }
@@ -184,7 +185,11 @@ impl Durability {
 
     /// When a background sync is due.
     pub(crate) fn sync_due(&self) -> Option<Monotonic> {
-        if self.is_syncing { None } else { self.unsynced_since.map(|since| since + BACKGROUND_SYNC) }
+        if self.is_syncing {
+            None
+        } else {
+            self.unsynced_since.map(|since| since + BACKGROUND_SYNC)
+        }
     }
 
     /// Begins a sync on the blocking pool, unless one runs.
@@ -255,9 +260,11 @@ impl StoreFolder {
         let path = location.join("mqttd.store");
         let file = path.join(SHARDS_FILE);
         let shards = match std::fs::read_to_string(&file) {
-            Ok(text) => Some(text.trim().parse().ok().filter(|n| (1..=64).contains(n)).with_context(
-                || format!("{} holds {text:?}, not a number of shards", file.display()),
-            )?),
+            Ok(text) => {
+                Some(text.trim().parse().ok().filter(|n| (1..=64).contains(n)).with_context(
+                    || format!("{} holds {text:?}, not a number of shards", file.display()),
+                )?)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };

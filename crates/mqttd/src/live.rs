@@ -45,7 +45,11 @@ impl std::error::Error for FileUnusable {}
 
 impl Live {
     /// Reads every file the configuration names.
-    pub(crate) fn load(config: Config, verbosity: Verbosity, logger: &Logger) -> anyhow::Result<Self> {
+    pub(crate) fn load(
+        config: Config,
+        verbosity: Verbosity,
+        logger: &Logger,
+    ) -> anyhow::Result<Self> {
         let mut files = Files::default();
         let mut doors = Vec::new();
         let mut listeners = Vec::new();
@@ -128,8 +132,8 @@ impl Files {
             return Ok(Arc::clone(found));
         }
         let text = read_text(path, "password_file")?;
-        let (file, warnings) =
-            PasswordFile::parse(&text).with_context(|| format!("password_file {}", path.display()))?;
+        let (file, warnings) = PasswordFile::parse(&text)
+            .with_context(|| format!("password_file {}", path.display()))?;
         for warning in warnings {
             let text = format_args!("Warning: password_file {}: {warning}", path.display());
             logger.line(LogType::Warning, text);

@@ -64,10 +64,7 @@ pub(crate) async fn receive(
     let text = match arrival {
         Ok(Ok(())) => return,
         Ok(Err(text)) => text,
-        Err(_) => format!(
-            "no CONNECT within {} seconds, MQTT-3.1.4-1",
-            CONNECT_TIMEOUT.as_secs()
-        ),
+        Err(_) => format!("no CONNECT within {} seconds, MQTT-3.1.4-1", CONNECT_TIMEOUT.as_secs()),
     };
     if broker.logger.is_on(LogType::Notice) && broker.logger.connection_messages() {
         let peer = &visitor.peer;
@@ -132,7 +129,10 @@ impl Visitor<'_> {
 
     /// PROXY header, TLS and WebSocket, as the listener has them. Returns the user name that a
     /// certificate gives.
-    async fn open_transport(&mut self, mut stream: Stream) -> Result<(Stream, Option<String>), String> {
+    async fn open_transport(
+        &mut self,
+        mut stream: Stream,
+    ) -> Result<(Stream, Option<String>), String> {
         let conf = self.conf().clone();
         if let Some(proxy) = conf.proxy {
             let version = match proxy.version {
@@ -173,7 +173,11 @@ impl Visitor<'_> {
     }
 
     /// Reads until a whole CONNECT is at the front of `bytes`; returns its length.
-    async fn read_connect(&self, stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<usize, Turned> {
+    async fn read_connect(
+        &self,
+        stream: &mut Stream,
+        bytes: &mut Vec<u8>,
+    ) -> Result<usize, Turned> {
         loop {
             if bytes.first().is_some_and(|first| first >> 4 != 1) {
                 let offence = Offence::FirstPacketNotConnect;
@@ -321,7 +325,7 @@ impl Visitor<'_> {
         let shards = self.broker.mailboxes.len() as u8;
         let shard = Shard::of_client(&client_id, shards);
         let mailbox = &self.broker.mailboxes[usize::from(shard.0)];
-        let transport = if mailbox.worker == self.worker {
+        let transport = if mailbox.worker() == self.worker {
             Transport::Here(stream)
         } else {
             match stream.detach() {
@@ -331,6 +335,7 @@ impl Visitor<'_> {
         };
         mailbox.send(Item::Admit(Box::new(Newcomer {
             transport,
+            worker: self.worker,
             peer: self.peer.clone(),
             listener: self.listener,
             permit,
@@ -368,11 +373,8 @@ fn say(offence: Offence) -> String {
 
 /// Tells the Client why, in its version's words, and gives the bytes a moment to arrive.
 async fn refuse(stream: &mut Stream, version: Version, reason: ReasonCode) {
-    let code = if version.has_properties() {
-        Some(reason.value())
-    } else {
-        reason.connect_return_code()
-    };
+    let code =
+        if version.has_properties() { Some(reason.value()) } else { reason.connect_return_code() };
     let Some(code) = code else { return };
     let mut bytes = Vec::new();
     let connack = Connack { session_present: false, code, properties: Properties::EMPTY };

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -77,6 +77,8 @@ impl ShardReport {
 /// A connection on its way from the lobby to its shard.
 pub(crate) struct Newcomer {
     pub(crate) transport: Transport,
+    /// The worker whose runtime has the socket, if one has.
+    pub(crate) worker: usize,
     pub(crate) peer: PeerAddress,
     pub(crate) listener: ListenerId,
     pub(crate) permit: Permit,
@@ -103,13 +105,18 @@ pub(crate) struct Mailbox {
     waker: AtomicWaker,
     /// Sessions of the shard at the end of its last turn.
     pub(crate) sessions: AtomicU32,
-    /// The worker thread that runs the shard.
-    pub(crate) worker: usize,
+    /// The worker that runs the shard.
+    worker: AtomicUsize,
 }
 
 impl Mailbox {
-    pub(crate) fn of_worker(worker: usize) -> Self {
-        Self { worker, ..Self::default() }
+    /// The worker that runs the shard now, as far as this thread knows.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_worker(&self, worker: usize) {
+        self.worker.store(worker, Ordering::Relaxed);
     }
 
     /// Adds an item and wakes the shard.

@@ -15,6 +15,7 @@ mod lobby;
 mod logging;
 mod mailbox;
 mod permit;
+mod placement;
 mod privileges;
 mod reload;
 mod run;

@@ -69,9 +69,8 @@ mod tests {
     #[test]
     fn both_bounds_hold_and_places_come_back() {
         let (listener, broker) = (Arc::new(Places::default()), Arc::new(Places::default()));
-        let take = |of_listener, of_broker| {
-            Permit::take((&listener, of_listener), (&broker, of_broker))
-        };
+        let take =
+            |of_listener, of_broker| Permit::take((&listener, of_listener), (&broker, of_broker));
         let first = take(Some(1), Some(2)).unwrap();
         assert!(take(Some(1), Some(2)).is_none(), "the listener is full");
         let second = take(Some(2), Some(2)).unwrap();

@@ -24,12 +24,13 @@ use mqttd_conf::LogType;
 use crate::logging::{Logger, Verbosity};
 use crate::mailbox::{Item, Mailbox, ShardReport};
 use crate::permit::Places;
+use crate::placement::Placement;
 use crate::privileges;
 use crate::reload;
 use crate::shard::ShardTask;
 use crate::signals::{Request, Signals};
 use crate::sys::{BodyCounters, Snapshot, SysTree};
-use crate::worker;
+use crate::worker::{self, Workers};
 
 /// How long a stop may take: connections that do not read are cut after it.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -187,10 +188,10 @@ fn make_shards(
             format_args!("The store was made for {shards} shards; the broker runs with as many."),
         );
     }
-    let workers = config.general.threads.map_or_else(cores, usize::from).clamp(1, usize::from(shards));
-    let mailboxes: Vec<_> = (0..usize::from(shards))
-        .map(|shard| Arc::new(Mailbox::of_worker(shard % workers)))
-        .collect();
+    let workers =
+        config.general.threads.map_or_else(cores, usize::from).clamp(1, usize::from(shards));
+    let placement = Arc::new(Placement::new(workers));
+    let mailboxes: Vec<_> = (0..shards).map(|_| Arc::new(Mailbox::default())).collect();
     let level = match strongest_durability(config) {
         DurabilityLevel::Sync => Level::Sync,
         DurabilityLevel::Process | DurabilityLevel::None => Level::Process,
@@ -207,15 +208,20 @@ fn make_shards(
         let shard = Shard::new(id, shards, Arc::clone(&settings), u64::from_le_bytes(seed));
         let mailbox = Arc::clone(&mailboxes[usize::from(id.0)]);
         let opened = match &store {
-            Some(store) => {
-                Some(Durability::open(&store.path, id, level, mailbox, logger.clone())?)
-            }
+            Some(store) => Some(Durability::open(&store.path, id, level, mailbox, logger.clone())?),
             None => None,
         };
         let (durability, restore) = opened.unzip();
         let mailboxes = mailboxes.clone();
-        let mut task =
-            ShardTask::new(shard, id, mailboxes, durability, settings, (clock, logger.clone()));
+        let mut task = ShardTask::new(
+            shard,
+            id,
+            mailboxes,
+            durability,
+            settings,
+            (clock, logger.clone()),
+            Arc::clone(&placement),
+        );
         if let Some(restore) = restore {
             let (shard, body) = task.parts();
             let restored = restore.finish(shard, clock.now(), body);
@@ -248,20 +254,11 @@ async fn serve(
     tasks: Vec<ShardTask>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("listening for signals")?;
-    let mut others: Vec<Vec<ShardTask>> = Vec::new();
-    for (task, mailbox) in tasks.into_iter().zip(&broker.mailboxes) {
-        if mailbox.worker == 0 {
-            worker::spawn_shard(task);
-        } else {
-            others.resize_with(others.len().max(mailbox.worker), Vec::new);
-            others[mailbox.worker - 1].push(task);
-        }
+    let (workers, own_shards) = Workers::new(broker.logger.clone());
+    for task in tasks {
+        worker::begin(&workers, Box::new(task));
     }
-    let threads = others
-        .into_iter()
-        .enumerate()
-        .map(|(index, tasks)| worker::spawn(index + 1, tasks))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    tokio::spawn(worker::run(Arc::clone(&workers), 0, own_shards));
     let to_shard = Arc::clone(&broker.mailboxes[0]);
     broker.logger.publish_with(move |topic, text| {
         let (topic, payload) = (topic.to_owned(), text.as_bytes().to_vec());
@@ -301,10 +298,7 @@ async fn serve(
     accepting.iter().for_each(|task| task.abort());
     sys.abort();
     stop(broker).await;
-    for thread in threads {
-        // A worker that panicked has said so already.
-        let _ = thread.join();
-    }
+    workers.join();
     Ok(())
 }
 

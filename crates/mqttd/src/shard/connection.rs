@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use mqtt_net::{PeerAddress, Stream};
+use mqtt_net::{Detached, PeerAddress, Stream};
 use mqtt_proto::Version;
 use mqttd_core::time::Instant;
 use mqttd_core::wire::WireBuffer;
@@ -22,7 +22,7 @@ const WRITE_SLICES: usize = 64;
 
 /// See the file's head.
 pub(crate) struct Connection {
-    stream: Stream,
+    stream: Seat,
     pub(crate) wire: WireBuffer,
     /// The beginning of a packet whose rest has not arrived.
     pub(crate) unread: Vec<u8>,
@@ -38,6 +38,16 @@ pub(crate) struct Connection {
     /// `place` as the runtime wants it; kept so that polling makes none.
     waker: Waker,
     pub(crate) about: Box<About>,
+}
+
+/// Where the connection's stream is.
+enum Seat {
+    /// On the runtime of the shard's worker.
+    Here(Stream),
+    /// Between two workers.
+    Away(Box<Detached>),
+    /// It broke on the way.
+    Lost,
 }
 
 /// What only log lines want to know.
@@ -82,7 +92,7 @@ impl Connection {
     ) -> Self {
         let (peer, since, permit) = about;
         Self {
-            stream,
+            stream: Seat::Here(stream),
             wire: WireBuffer::default(),
             unread: Vec::new(),
             version,
@@ -117,7 +127,8 @@ impl Connection {
     /// Reads what is there into `buffer` (not empty).
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(&self.waker), &mut buffer) {
+        let Seat::Here(stream) = &mut self.stream else { return ReadOutcome::Ended };
+        match Pin::new(stream).poll_read(&mut Context::from_waker(&self.waker), &mut buffer) {
             Poll::Pending => ReadOutcome::Pending,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                 let count = buffer.filled().len();
@@ -133,6 +144,9 @@ impl Connection {
 
     /// Writes what the socket takes. `Ok(true)`: nothing is left.
     pub(crate) fn write(&mut self) -> io::Result<bool> {
+        let Seat::Here(stream) = &mut self.stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         let cx = &mut Context::from_waker(&self.waker);
         while !self.wire.is_empty() {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
@@ -141,7 +155,7 @@ impl Connection {
                 *slice = IoSlice::new(chunk);
                 count += 1;
             }
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) {
+            match Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.about.bytes_sent += written as u64;
@@ -155,7 +169,7 @@ impl Connection {
                 }
             }
         }
-        match Pin::new(&mut self.stream).poll_flush(cx) {
+        match Pin::new(stream).poll_flush(cx) {
             Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => {
                 self.is_blocked = true;
@@ -166,9 +180,37 @@ impl Connection {
 
     /// Shuts the sending side. `Ok(true)`: done.
     pub(crate) fn shut(&mut self) -> io::Result<bool> {
-        match Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(&self.waker)) {
+        let Seat::Here(stream) = &mut self.stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        match Pin::new(stream).poll_shutdown(&mut Context::from_waker(&self.waker)) {
             Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Takes the socket off this thread's runtime.
+    pub(crate) fn depart(&mut self) {
+        self.stream = match mem::replace(&mut self.stream, Seat::Lost) {
+            Seat::Here(stream) => {
+                stream.detach().map_or(Seat::Lost, |stream| Seat::Away(Box::new(stream)))
+            }
+            other => other,
+        };
+    }
+
+    /// Puts the socket on this thread's runtime.
+    pub(crate) fn arrive(&mut self) -> io::Result<()> {
+        match mem::replace(&mut self.stream, Seat::Lost) {
+            Seat::Away(stream) => {
+                self.stream = Seat::Here(stream.attach()?);
+                Ok(())
+            }
+            Seat::Here(stream) => {
+                self.stream = Seat::Here(stream);
+                Ok(())
+            }
+            Seat::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 

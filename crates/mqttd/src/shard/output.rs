@@ -95,11 +95,8 @@ impl Body {
 impl Output for Body {
     #[inline]
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
-        let memory = self.connections[to.0 as usize]
-            .wire
-            .needs_memory()
-            .then(|| self.pool.pop())
-            .flatten();
+        let memory =
+            self.connections[to.0 as usize].wire.needs_memory().then(|| self.pool.pop()).flatten();
         let connection = self.touch(to.0);
         if let Some(memory) = memory {
             connection.wire.lend_memory(memory);

@@ -1,0 +1,164 @@
+//! Reads from the sockets that have something, and hands whole packets to the shard.
+
+use std::mem;
+
+use mqtt_proto::codec::Frame;
+use mqtt_proto::{Offence, Packet};
+use mqttd_core::event::Event;
+use mqttd_core::ids::ConnectionKey;
+
+use super::connection::{ReadOutcome, State};
+use super::turn::ShardTask;
+
+/// Bytes read from one socket in one turn: as much as the kernel usually has, and little enough that
+/// others get their turn.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// Beginnings of packets up to this size are moved in front of the next read instead of being kept
+/// in a buffer of the connection's.
+const MOVED_BYTES_MAX: usize = 8 * 1024;
+
+/// Output that may wait for a connection before nothing more is read from it: a Client that does not
+/// read its answers does not get to ask for more.
+const UNREAD_OUTPUT_MAX: usize = mqttd_core::limits::OUTPUT_BYTES_MAX;
+
+impl ShardTask {
+    pub(super) fn serve_ready(&mut self) {
+        let mut keys = mem::take(&mut self.keys);
+        self.ready.take(&mut keys);
+        for key in keys.drain(..) {
+            let Some(connection) = self.body.connections.get_mut(key as usize) else { continue };
+            connection.unlist();
+            if mem::take(&mut connection.is_blocked) {
+                self.body.touch(key);
+            }
+            self.read(key);
+        }
+        self.keys = keys;
+    }
+
+    /// Reads from one socket and handles what came; at most once a turn, then others are served.
+    fn read(&mut self, key: u32) {
+        let connection = &mut self.body.connections[key as usize];
+        match connection.state {
+            State::Open => {}
+            State::Draining => return self.advance_closing(key),
+            State::Lingering => return self.discard(key),
+        }
+        if connection.wire.len() > UNREAD_OUTPUT_MAX {
+            return; // listed again when it has been written
+        }
+        let mut kept = mem::take(&mut connection.unread);
+        let mut buffer = mem::take(&mut self.read_buffer);
+        if kept.len() < MOVED_BYTES_MAX {
+            let at = kept.len();
+            buffer[..at].copy_from_slice(&kept);
+            let outcome = connection.read(&mut buffer[at..]);
+            let len = self.after_read(key, &outcome, at);
+            let used = self.handle_packets(key, &buffer[..len]);
+            let more = matches!(outcome, ReadOutcome::Bytes(_));
+            self.keep_unread(key, &buffer[used..len], kept, more);
+        } else {
+            // The rest of a large packet: room follows the bytes that have arrived.
+            let at = kept.len();
+            kept.resize(at + READ_BYTES.max(at / 4).min(room_for(&kept)), 0);
+            let outcome = self.body.connections[key as usize].read(&mut kept[at..]);
+            let len = self.after_read(key, &outcome, at);
+            kept.truncate(len);
+            let used = self.handle_packets(key, &kept);
+            kept.drain(..used);
+            let more = matches!(outcome, ReadOutcome::Bytes(_));
+            if let Some(connection) = self.body.connections.get_mut(key as usize) {
+                connection.unread = kept;
+                if more {
+                    connection.list();
+                }
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Counts a read. Returns how much of the buffer is filled.
+    fn after_read(&mut self, key: u32, outcome: &ReadOutcome, at: usize) -> usize {
+        match outcome {
+            ReadOutcome::Bytes(count) => {
+                self.body.bytes_received += *count as u64;
+                // See the head of the file.
+                if self.mailbox.has_items() {
+                    self.open_mailbox();
+                }
+                at + count
+            }
+            ReadOutcome::Pending => at,
+            ReadOutcome::Ended => {
+                self.handle(Event::Closed(ConnectionKey(key)));
+                0
+            }
+        }
+    }
+
+    fn keep_unread(&mut self, key: u32, rest: &[u8], mut kept: Vec<u8>, more: bool) {
+        let connection = &mut self.body.connections[key as usize];
+        kept.clear();
+        if connection.state == State::Open {
+            kept.extend_from_slice(rest);
+            if more {
+                // Reading until the socket has no more also arms its waker.
+                connection.list();
+            }
+        }
+        connection.unread = kept;
+    }
+
+    /// Hands every whole packet at the front of `bytes` to the shard. Returns the bytes used.
+    fn handle_packets(&mut self, key: u32, bytes: &[u8]) -> usize {
+        let version = self.body.connections[key as usize].version;
+        let packet_max = self.settings.packet_bytes_max as usize;
+        let debug = self.settings.debug;
+        let mut used = 0;
+        while self.body.connections[key as usize].state == State::Open {
+            let rest = &bytes[used..];
+            let packet = match Frame::peek(rest, packet_max) {
+                Ok(None) => return used,
+                Ok(Some(frame)) => {
+                    used += frame.len;
+                    Packet::decode(version, frame, rest)
+                }
+                Err(offence) => Err(offence),
+            };
+            match packet {
+                Ok(packet) => {
+                    self.body.connections[key as usize].about.packets_received += 1;
+                    if debug {
+                        let client_id = self.shard.client_id(ConnectionKey(key));
+                        self.body.received(client_id.unwrap_or_default(), &packet);
+                    }
+                    self.handle(Event::Packet(ConnectionKey(key), packet));
+                }
+                Err(offence) => self.offend(key, offence),
+            }
+        }
+        bytes.len()
+    }
+
+    fn offend(&mut self, key: u32, offence: Offence) {
+        self.handle(Event::Offence(ConnectionKey(key), offence));
+    }
+
+    /// What a Client sends after it has been told to go is thrown away.
+    fn discard(&mut self, key: u32) {
+        let mut buffer = mem::take(&mut self.read_buffer);
+        let connection = &mut self.body.connections[key as usize];
+        match connection.read(&mut buffer) {
+            ReadOutcome::Bytes(_) => connection.list(),
+            ReadOutcome::Pending => {}
+            ReadOutcome::Ended => self.remove(key),
+        }
+        self.read_buffer = buffer;
+    }
+}
+
+/// Bytes that the packet in `kept` still needs, at least one.
+fn room_for(kept: &[u8]) -> usize {
+    Frame::announced_len(kept).map_or(READ_BYTES, |len| len.saturating_sub(kept.len())).max(1)
+}
