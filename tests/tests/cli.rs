@@ -446,8 +446,10 @@ fn client_identifiers_are_as_asked() {
     assert!(log.contains("as prefix-"), "{log}");
 }
 
+/// Mosquitto's tool only warns. Ours ends with 0 only if every message has arrived, as far as the
+/// version has words for a refusal.
 #[test]
-fn a_publish_denied_by_the_acl_exits_0() {
+fn a_publish_denied_by_the_acl() {
     let text = "allow_anonymous true\nacl_file {dir}/acl\nlistener {port} 127.0.0.1\n";
     let broker = Broker::prepared(mqttd_tests::place::broker_under_test(), text);
     broker.write("acl", "topic read allowed\n");
@@ -455,7 +457,9 @@ fn a_publish_denied_by_the_acl_exits_0() {
     for tools in BOTH {
         for version in ["311", "5"] {
             let arguments = ["-V", version, "-q", "1", "-t", "denied", "-m", "x"];
-            let said = tools.publish(&broker, &arguments).ok();
+            let ours = tools == Tools::UnderTest && !tools_are_peer();
+            let code = i32::from(ours && version == "5");
+            let said = tools.publish(&broker, &arguments).exits(code);
             assert_eq!(said.err().trim().is_empty(), version == "311", "{said}");
         }
     }

@@ -267,9 +267,13 @@ protocol websockets
     let mut beyond = Peer::tcp(&broker);
     beyond.send_unless_closed("10 [ <MQTT> 04 02 003c <beyond> ]");
     assert!(!beyond.everything().starts_with(&[0x20, 2, 0, 0]), "beyond max_connections");
-    // A place that is given back can be taken again.
+    // A place that is given back can be taken again, once the broker has seen the socket close.
     inside.pop().unwrap().leave();
-    Peer::joined(&broker, Carrier::Tcp, Level::V311, "next").expect_nothing();
+    let is_free = process::until(|| {
+        let arguments = ["-t", "t", "-m", "x"];
+        (Tools::UnderTest.publish(&broker, &arguments).code() == 0).then_some(())
+    });
+    assert!(is_free.is_some(), "{}", broker.log());
     let _web = Peer::joined(&broker, Carrier::WebSocket, Level::V311, "4");
 }
 
