@@ -338,7 +338,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_a_socket_and_little_more() {
-        assert!(size_of::<Stream>() <= 40, "{} bytes", size_of::<Stream>());
+        // 40 alone; 48 where another crate of the build switches on tokio's second scheduler.
+        assert!(size_of::<Stream>() <= 48, "{} bytes", size_of::<Stream>());
         assert!(size_of::<WebSocket>() <= 512, "{} bytes", size_of::<WebSocket>());
         fn moves_between_threads<T: Send + 'static>() {}
         moves_between_threads::<Stream>();

@@ -84,12 +84,6 @@ pub(crate) fn too_many_connections(address: &str) -> impl Display {
     })
 }
 
-/// A connection has ended that no shard knew: before its CONNECT or in a handshake. A notice, and a
-/// connection message.
-pub(crate) fn ended_before_connect<'a>(peer: &'a Peer<'a>, ending: Ending) -> impl Display + 'a {
-    words_of(move |f| disconnected(f, NO_CLIENT_ID, ending, peer))
-}
-
 /// The lines about a packet received from `client_id`, one call of `line` for each: the packet, and
 /// below SUBSCRIBE and UNSUBSCRIBE their filters. Debug lines.
 pub(crate) fn received(
@@ -487,16 +481,18 @@ mod tests {
     fn broken_sockets_and_rude_peers() {
         let lost = |error: io::Error| {
             let peer = Peer { socket_error: Some(&error), ..PEER };
-            ended_before_connect(&peer, Ending::ConnectionLost).to_string()
+            let ending = Ending::ConnectionLost;
+            let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending };
+            words(&notice, &peer).to_string()
         };
         assert_eq!(
             lost(io::Error::new(io::ErrorKind::TimedOut, "timed out")),
-            "Client <unknown> [127.0.0.1:5000] disconnected: bad socket read/write: timed out."
+            "Client ID [127.0.0.1:5000] disconnected: bad socket read/write: timed out."
         );
         for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof] {
             assert_eq!(
                 lost(kind.into()),
-                "Client <unknown> [127.0.0.1:5000] disconnected: connection closed by client."
+                "Client ID [127.0.0.1:5000] disconnected: connection closed by client."
             );
         }
     }

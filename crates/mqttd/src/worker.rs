@@ -18,12 +18,16 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// How long a blocking thread waits for more work.
 const BLOCKING_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// A worker's runtime. Sockets are looked at after every turn of a shard, not only when all tasks
-/// sleep.
+/// Turns after which sockets are looked at although tasks are still ready. One would cost a quiet broker
+/// a second system call for each message; the default of 61 would let a flood on one connection keep
+/// the others waiting for as many turns.
+const TURNS_PER_LOOK: u32 = 8;
+
+/// A worker's runtime.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .event_interval(1)
+        .event_interval(TURNS_PER_LOOK)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .build()

@@ -22,6 +22,27 @@ const MOVED_BYTES_MAX: usize = 8 * 1024;
 /// read its answers does not get to ask for more.
 const UNREAD_OUTPUT_MAX: usize = mqttd_core::limits::OUTPUT_BYTES_MAX;
 
+/// Whether a socket has more to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    /// No; its waker is armed.
+    No,
+    /// It gave less than there was room for.
+    Perhaps,
+    /// It filled the buffer.
+    Surely,
+}
+
+impl More {
+    fn after(outcome: &ReadOutcome, room: usize) -> Self {
+        match outcome {
+            ReadOutcome::Bytes(count) if *count == room => Self::Surely,
+            ReadOutcome::Bytes(_) => Self::Perhaps,
+            ReadOutcome::Pending | ReadOutcome::Ended => Self::No,
+        }
+    }
+}
+
 impl ShardTask {
     pub(super) fn serve_ready(&mut self) {
         let mut keys = mem::take(&mut self.keys);
@@ -37,45 +58,60 @@ impl ShardTask {
         self.keys = keys;
     }
 
-    /// Reads from one socket and handles what came; at most once a turn, then others are served.
+    /// Reads from one socket and handles what came: as much as one buffer holds, then others are
+    /// served. A socket that had less has been emptied; polling it once more arms its waker and costs
+    /// no system call.
     fn read(&mut self, key: u32) {
-        let connection = &mut self.body.connections[key as usize];
-        match connection.state {
+        match self.body.connections[key as usize].state {
             State::Open => {}
             State::Draining => return self.advance_closing(key),
             State::Lingering => return self.discard(key),
         }
-        if connection.wire.len() > UNREAD_OUTPUT_MAX {
-            return; // listed again when it has been written
+        let again = match self.read_some(key) {
+            More::No => false,
+            More::Perhaps => self.read_some(key) != More::No,
+            More::Surely => true,
+        };
+        if again {
+            self.body.connections[key as usize].list();
+        }
+    }
+
+    fn read_some(&mut self, key: u32) -> More {
+        let connection = &mut self.body.connections[key as usize];
+        if connection.state != State::Open || connection.wire.len() > UNREAD_OUTPUT_MAX {
+            return More::No; // listed again when the output has been written
         }
         let mut kept = mem::take(&mut connection.unread);
-        let mut buffer = mem::take(&mut self.read_buffer);
+        let more;
         if kept.len() < MOVED_BYTES_MAX {
+            let mut buffer = mem::take(&mut self.read_buffer);
             let at = kept.len();
             buffer[..at].copy_from_slice(&kept);
             let outcome = connection.read(&mut buffer[at..]);
+            more = More::after(&outcome, buffer.len() - at);
             let len = self.after_read(key, &outcome, at);
             let used = self.handle_packets(key, &buffer[..len]);
-            let more = matches!(outcome, ReadOutcome::Bytes(_));
-            self.keep_unread(key, &buffer[used..len], kept, more);
+            kept.clear();
+            kept.extend_from_slice(&buffer[used..len]);
+            self.read_buffer = buffer;
         } else {
             // The rest of a large packet: room follows the bytes that have arrived.
             let at = kept.len();
-            kept.resize(at + READ_BYTES.max(at / 4).min(room_for(&kept)), 0);
-            let outcome = self.body.connections[key as usize].read(&mut kept[at..]);
+            let room = READ_BYTES.max(at / 4).min(room_for(&kept));
+            kept.resize(at + room, 0);
+            let outcome = connection.read(&mut kept[at..]);
+            more = More::after(&outcome, room);
             let len = self.after_read(key, &outcome, at);
             kept.truncate(len);
             let used = self.handle_packets(key, &kept);
             kept.drain(..used);
-            let more = matches!(outcome, ReadOutcome::Bytes(_));
-            if let Some(connection) = self.body.connections.get_mut(key as usize) {
-                connection.unread = kept;
-                if more {
-                    connection.list();
-                }
-            }
         }
-        self.read_buffer = buffer;
+        let connection = &mut self.body.connections[key as usize];
+        if connection.state == State::Open && !kept.is_empty() {
+            connection.unread = kept;
+        }
+        more
     }
 
     /// Counts a read. Returns how much of the buffer is filled.
@@ -95,19 +131,6 @@ impl ShardTask {
                 0
             }
         }
-    }
-
-    fn keep_unread(&mut self, key: u32, rest: &[u8], mut kept: Vec<u8>, more: bool) {
-        let connection = &mut self.body.connections[key as usize];
-        kept.clear();
-        if connection.state == State::Open {
-            kept.extend_from_slice(rest);
-            if more {
-                // Reading until the socket has no more also arms its waker.
-                connection.list();
-            }
-        }
-        connection.unread = kept;
     }
 
     /// Hands every whole packet at the front of `bytes` to the shard. Returns the bytes used.
