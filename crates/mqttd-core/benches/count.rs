@@ -15,6 +15,7 @@ use mqtt_proto::packet::{Connect, Publish, Subscribe, SubscriptionOptions};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::topic::FilterTrie;
 use mqtt_proto::{Packet, PacketIdentifier, Properties, PropertiesBuf, QoS, Version};
+use mqttd_core::authenticate::Reauthentication;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::event::{Admission, Event};
 use mqttd_core::ids::{ConnectionKey, ListenerId, RecordId, ShardId};
@@ -172,6 +173,10 @@ struct Sockets {
 }
 
 impl Output for Sockets {
+    fn authenticate(&mut self, _: ConnectionKey, request: Reauthentication<'_>) {
+        panic!("no Client here has named an Authentication Method: {request:?}");
+    }
+
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
         &mut self.wires[to.0 as usize]
     }
@@ -248,6 +253,7 @@ impl World {
             username: None,
             listener,
             sessions_elsewhere: 0,
+            authenticated: None,
         };
         self.shard.handle(Event::Connect(admission), NOW, &mut self.sockets);
         self.expect_answer(connection, 0x20);

@@ -9,6 +9,7 @@ use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PropertiesBuf, QoS, ReasonCode};
 
+use crate::authenticate::Authentication;
 use crate::alias::{IncomingAliases, OutgoingAliases};
 use crate::event::Admission;
 use crate::expiry::Timer;
@@ -159,6 +160,7 @@ impl Shard {
             backlog_seen: 0,
             packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
             wants_problem_information: problem != Some(0),
+            authentication: admission.authenticated.as_ref().map(Authentication::of),
             aliases_in,
             aliases_out,
             inflight_bytes: 0,
@@ -296,6 +298,9 @@ impl Shard {
         }
         if listener.qos_max < QoS::ExactlyOnce {
             push(PropertyId::MaximumQoS, Value::Byte(listener.qos_max as u8));
+        }
+        if let Some(authenticated) = &admission.authenticated {
+            authenticated.push_to(properties);
         }
     }
 

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use mqtt_proto::packet::{Connect, Packet};
 use mqtt_proto::{Offence, QoS};
 
+use crate::authenticate::{Authenticated, Outcome};
 use crate::envelope::Envelope;
 use crate::ids::{ConnectionKey, ListenerId, Lsn};
 use crate::settings::Settings;
@@ -22,6 +23,8 @@ pub enum Event<'a> {
     Closed(ConnectionKey),
     /// All that waited in the connection's buffer has been written.
     Writable(ConnectionKey),
+    /// The answer to [`crate::output::Output::authenticate`].
+    Authenticated(ConnectionKey, Outcome<'a>),
     /// From another shard's [`crate::output::Output::to_shard`].
     FromShard(crate::ids::ShardId, Envelope),
     /// The records up to this one are kept as the durability level demands.
@@ -62,4 +65,6 @@ pub struct Admission<'a> {
     pub listener: ListenerId,
     /// Sessions of all other shards, for the bound on all sessions.
     pub sessions_elsewhere: u32,
+    /// How it has authenticated, when CONNECT named an Authentication Method.
+    pub authenticated: Option<Authenticated<'a>>,
 }

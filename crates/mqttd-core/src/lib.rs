@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod acknowledge;
 mod alias;
+pub mod authenticate;
 mod connect;
 mod deliver;
 pub mod drops;

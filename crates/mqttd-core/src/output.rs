@@ -1,5 +1,6 @@
 //! Everything that can leave a shard. The body carries it out, the simulator records it.
 
+use crate::authenticate::Reauthentication;
 use crate::envelope::Envelope;
 use crate::ids::{ConnectionKey, RecordId, ShardId};
 use crate::notice::Notice;
@@ -23,6 +24,10 @@ pub trait Output {
     /// Close the connection after its buffer has been written (bounded in time by the body). The
     /// shard has forgotten the key.
     fn close(&mut self, connection: ConnectionKey);
+
+    /// A Client authenticates again (4.12.1). [`crate::event::Event::Authenticated`] is to follow,
+    /// unless the connection ends before.
+    fn authenticate(&mut self, connection: ConnectionKey, request: Reauthentication<'_>);
 
     /// Into another shard's mailbox, in order, at the end of the turn: after the records of the turn
     /// are in the log, and before anything is written to a socket.

@@ -12,6 +12,7 @@ use mqtt_proto::qos::{Receiver, Sender};
 use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::authenticate::Authentication;
 use crate::grant::GrantExtra;
 use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
 use crate::message::Message;
@@ -68,6 +69,8 @@ pub(crate) struct Online {
     pub(crate) packet_bytes_max: usize,
     /// The Client wants Reason Strings and User Properties (3.1.2.11.7).
     pub(crate) wants_problem_information: bool,
+    /// The Authentication Method of CONNECT and how far an exchange has come.
+    pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) aliases_in: IncomingAliases,
     pub(crate) aliases_out: OutgoingAliases,
     /// Bytes of the QoS 1 and 2 messages in flight to the Client.

@@ -130,6 +130,9 @@ impl Shard {
                     self.pump(key, now, out);
                 }
             }
+            Event::Authenticated(connection, outcome) => {
+                self.authenticated(connection, &outcome, now, out);
+            }
             Event::FromShard(from, envelope) => self.open(from, envelope, now, out),
             Event::Durable(lsn) => self.durable(lsn, out),
             Event::NotDurable(lsn) => self.not_durable(lsn, out),
@@ -213,7 +216,7 @@ impl Shard {
                 self.receive_disconnect(key, connection, &disconnect, now, out)
             }
             Packet::Connect(_) => Err(Offence::SecondConnect),
-            Packet::Auth(_) => Err(Offence::UnexpectedAuth),
+            Packet::Auth(auth) => self.receive_auth(key, connection, &auth, out),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(Offence::PacketFromWrongRole)
             }

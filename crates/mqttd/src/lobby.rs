@@ -7,19 +7,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_auth::Verdict;
+use mqtt_auth::{ScramError, Verdict};
 use mqtt_net::websocket::{AcceptOptions, accept_websocket};
 use mqtt_net::{PeerAddress, Stream, proxy_header};
 use mqtt_proto::codec::Frame;
-use mqtt_proto::packet::{Connack, Connect};
-use mqtt_proto::property::PropertyId;
-use mqtt_proto::{Offence, Packet, Properties, ReasonCode, Version};
+use mqtt_proto::packet::{Auth, Connack, Connect};
+use mqtt_proto::property::{PropertyId, Value};
+use mqtt_proto::{Offence, Packet, Properties, PropertiesBuf, ReasonCode, Version};
 use mqttd_conf::{Address, Listener, Protocol};
 use mqttd_core::Shard;
 use mqttd_core::ids::ListenerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
+use crate::authenticate::{Exchange, Step};
 use crate::live::Live;
 use mqttd_conf::LogType;
 
@@ -46,6 +47,14 @@ enum Turned {
     Away(String),
     /// Refused with this code, in the Client's own version.
     Refused(Version, ReasonCode, String),
+}
+
+/// Who a Client has turned out to be.
+struct Known {
+    client_id: String,
+    username: Option<String>,
+    /// Authentication Data for the CONNACK of enhanced authentication.
+    authentication_data: Option<Vec<u8>>,
 }
 
 /// Brings one accepted connection to its shard, or ends it.
@@ -108,14 +117,17 @@ impl Visitor<'_> {
         let (mut stream, certificate_user) = self.open_transport(stream).await?;
         let mut bytes = Vec::new();
         let turned = match self.read_connect(&mut stream, &mut bytes).await {
-            Ok(len) => match self.verify(&bytes[..len], certificate_user).await {
-                Ok((client_id, username)) => {
-                    let rest = bytes.split_off(len);
-                    self.hand_over(stream, permit, bytes, rest, client_id, username);
-                    return Ok(());
+            Ok(len) => {
+                let mut rest = bytes.split_off(len);
+                let known = self.verify(&bytes, certificate_user, &mut stream, &mut rest).await;
+                match known {
+                    Ok(known) => {
+                        self.hand_over(stream, permit, bytes, rest, known);
+                        return Ok(());
+                    }
+                    Err(turned) => turned,
                 }
-                Err(turned) => turned,
-            },
+            }
             Err(turned) => turned,
         };
         match turned {
@@ -186,24 +198,21 @@ impl Visitor<'_> {
             let max = CONNECT_BYTES_MAX.min(self.live.settings.packet_bytes_max as usize);
             match Frame::peek(bytes, max) {
                 Ok(Some(frame)) => return Ok(frame.len),
-                Ok(None) => {}
+                Ok(None) => read_more(stream, bytes).await?,
                 Err(offence) => return Err(Turned::Away(say(offence))),
-            }
-            bytes.reserve(FIRST_READ);
-            match stream.read_buf(bytes).await {
-                Ok(0) => return Err(Turned::Away("connection closed by client".into())),
-                Ok(_) => {}
-                Err(error) => return Err(Turned::Away(format!("bad socket read/write: {error}"))),
             }
         }
     }
 
-    /// Who the Client is, and whether it may come in. Returns Client Identifier and user name.
+    /// Who the Client is, and whether it may come in. An exchange of AUTH packets goes over `stream`,
+    /// `rest` being what has been read of it.
     async fn verify(
         &self,
         bytes: &[u8],
         certificate_user: Option<String>,
-    ) -> Result<(String, Option<String>), Turned> {
+        stream: &mut Stream,
+        rest: &mut Vec<u8>,
+    ) -> Result<Known, Turned> {
         let connect = match decode(bytes) {
             Ok(connect) => connect,
             Err(Offence::ProtocolVersionUnsupported) => {
@@ -234,19 +243,33 @@ impl Visitor<'_> {
             let text = "protocol error (version not allowed on this listener)";
             return Err(refuse(ReasonCode::UnsupportedProtocolVersion, text));
         }
-        if connect.properties.text(PropertyId::AuthenticationMethod).is_some() {
-            let text = "bad authentication method";
-            return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
-        }
-        let username = match certificate_user {
-            Some(name) => Some(name),
-            None => {
+        let method = connect.properties.text(PropertyId::AuthenticationMethod);
+        let (username, authentication_data) = match (method, certificate_user) {
+            (Some(method), certificate_user) => {
+                let passwords = self.live.doors[usize::from(self.listener.0)].passwords.as_ref();
+                let Some(exchange) = Exchange::begin(method, passwords) else {
+                    let text = "bad authentication method";
+                    return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
+                };
+                let budget = CONNECT_BYTES_MAX.saturating_sub(bytes.len());
+                let login = Login { verifier: &self.broker.verifier, connect: &connect, method };
+                let (name, data) = login.run(exchange, stream, rest, budget).await?;
+                // Who goes by several names must be the same under each of them.
+                let others = [connect.username, certificate_user.as_deref()];
+                if others.into_iter().flatten().any(|other| other != name) {
+                    let text = "not authorised (another user name than the one authenticated)";
+                    return Err(refuse(ReasonCode::NotAuthorized, text));
+                }
+                (Some(name), Some(data))
+            }
+            (None, Some(name)) => (Some(name), None),
+            (None, None) => {
                 self.check_password(&connect).await?;
-                connect.username.map(str::to_owned)
+                (connect.username.map(str::to_owned), None)
             }
         };
         let client_id = self.client_id(&connect, username.as_deref())?;
-        Ok((client_id, username))
+        Ok(Known { client_id, username, authentication_data })
     }
 
     async fn check_password(&self, connect: &Connect<'_>) -> Result<(), Turned> {
@@ -319,11 +342,10 @@ impl Visitor<'_> {
         permit: Permit,
         connect: Vec<u8>,
         rest: Vec<u8>,
-        client_id: String,
-        username: Option<String>,
+        known: Known,
     ) {
         let shards = self.broker.mailboxes.len() as u8;
-        let shard = Shard::of_client(&client_id, shards);
+        let shard = Shard::of_client(&known.client_id, shards);
         let mailbox = &self.broker.mailboxes[usize::from(shard.0)];
         let transport = if mailbox.worker() == self.worker {
             Transport::Here(stream)
@@ -341,9 +363,115 @@ impl Visitor<'_> {
             permit,
             connect,
             rest,
-            client_id,
-            username,
+            client_id: known.client_id,
+            username: known.username,
+            authentication_data: known.authentication_data,
         })));
+    }
+}
+
+/// The exchange of AUTH packets between CONNECT and CONNACK (4.12).
+struct Login<'a> {
+    verifier: &'a Verifier,
+    connect: &'a Connect<'a>,
+    method: &'a str,
+}
+
+impl Login<'_> {
+    /// Returns the user name and the Authentication Data for the CONNACK. The Client may use up
+    /// `budget` more bytes.
+    async fn run(
+        &self,
+        mut exchange: Exchange,
+        stream: &mut Stream,
+        rest: &mut Vec<u8>,
+        mut budget: usize,
+    ) -> Result<(String, Vec<u8>), Turned> {
+        let data = self.connect.properties.binary(PropertyId::AuthenticationData);
+        let mut data = data.map(<[u8]>::to_vec);
+        loop {
+            let said = match self.verifier.step(exchange, data).await {
+                Step::Accepted(user, last) => return Ok((user, last)),
+                Step::Refused(error) => {
+                    let text = format!("not authorised ({error})");
+                    return Err(Turned::Refused(Version::V5, ReasonCode::NotAuthorized, text));
+                }
+                Step::Continue(next, said) => {
+                    exchange = next;
+                    said
+                }
+            };
+            self.send(stream, &said).await?;
+            let len = loop {
+                match Frame::peek(rest, budget) {
+                    Ok(Some(frame)) => break frame.len,
+                    Ok(None) => read_more(stream, rest).await?,
+                    Err(offence) => return Err(offend(offence)),
+                }
+            };
+            budget -= len;
+            data = self.receive(&rest[..len])?;
+            rest.drain(..len);
+        }
+    }
+
+    /// AUTH 0x18 [MQTT-4.12.0-2].
+    async fn send(&self, stream: &mut Stream, said: &[u8]) -> Result<(), Turned> {
+        let mut properties = PropertiesBuf::new();
+        let method = Value::Text(self.method);
+        let mut result = properties.push(PropertyId::AuthenticationMethod, method).map(|_| ());
+        if !said.is_empty() {
+            let data = properties.push(PropertyId::AuthenticationData, Value::Binary(said));
+            result = result.and(data.map(|_| ()));
+        }
+        let reason = ReasonCode::ContinueAuthentication;
+        let mut packet = Vec::new();
+        let auth = Auth { reason, properties: properties.as_properties() };
+        let fits = result.and_then(|()| auth.encode(&mut packet)).is_ok();
+        let max = self.connect.properties.u32(PropertyId::MaximumPacketSize);
+        if !fits || max.is_some_and(|max| packet.len() > max as usize) {
+            let text = "the answer is larger than the client's maximum packet size".to_owned();
+            return Err(Turned::Refused(Version::V5, ReasonCode::PacketTooLarge, text));
+        }
+        let sent = async {
+            stream.write_all(&packet).await?;
+            stream.flush().await
+        };
+        sent.await.map_err(|error| Turned::Away(format!("bad socket read/write: {error}")))
+    }
+
+    /// Takes the Client's AUTH 0x18 and returns its data.
+    fn receive(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Turned> {
+        let packet = Frame::peek(bytes, bytes.len())
+            .and_then(|frame| frame.ok_or(Offence::BodyTooShort))
+            .and_then(|frame| Packet::decode(Version::V5, frame, bytes));
+        let auth = match packet.map_err(offend)? {
+            Packet::Auth(auth) => auth,
+            Packet::Disconnect(_) => return Err(Turned::Away("disconnected".into())),
+            _ => return Err(offend(Offence::PacketDuringAuthentication)),
+        };
+        match auth.properties.text(PropertyId::AuthenticationMethod) {
+            Some(method) if method == self.method => {}
+            Some(_) => return Err(offend(Offence::AuthenticationMethodChanged)),
+            None => return Err(offend(Offence::AuthenticationMethodMissing)),
+        }
+        if auth.reason != ReasonCode::ContinueAuthentication {
+            return Err(offend(Offence::UnexpectedAuthStep));
+        }
+        Ok(auth.properties.binary(PropertyId::AuthenticationData).map(<[u8]>::to_vec))
+    }
+}
+
+fn offend(offence: Offence) -> Turned {
+    Turned::Refused(Version::V5, offence.reason(), say(offence))
+}
+
+async fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<(), Turned> {
+    bytes.reserve(FIRST_READ);
+    match stream.read_buf(bytes).await {
+        Ok(0) => Err(Turned::Away("connection closed by client".into())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Turned::Away(format!("bad socket read/write: {error}"))),
     }
 }
 
@@ -431,6 +559,14 @@ impl Verifier {
         let Ok(_place) = self.places.acquire().await else { return Verdict::NoMemory };
         let check = tokio::task::spawn_blocking(move || passwords.verify(&user, &password));
         check.await.unwrap_or(Verdict::NoMemory)
+    }
+
+    /// Takes a step of enhanced authentication.
+    pub(crate) async fn step(&self, exchange: Exchange, data: Option<Vec<u8>>) -> Step {
+        let broken = || Step::Refused(ScramError::Malformed("the step could not be taken"));
+        let Ok(_place) = self.places.acquire().await else { return broken() };
+        let step = tokio::task::spawn_blocking(move || exchange.step(data.as_deref()));
+        step.await.unwrap_or_else(|_| broken())
     }
 }
 

@@ -15,12 +15,15 @@ use mqttd_store::SyncDone;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+use crate::authenticate::Answer;
 use crate::permit::Permit;
 
 /// One thing for a shard.
 pub(crate) enum Item {
     /// A connection whose CONNECT has been read and whose user has been verified.
     Admit(Box<Newcomer>),
+    /// What has become of a step of a Client that authenticates again.
+    Authenticated(Box<Answer>),
     /// From another shard, in the order it was sent.
     Envelopes(ShardId, Vec<Envelope>),
     /// A message of the Server's own, retained.
@@ -88,6 +91,8 @@ pub(crate) struct Newcomer {
     pub(crate) rest: Vec<u8>,
     pub(crate) client_id: String,
     pub(crate) username: Option<String>,
+    /// Authentication Data for the CONNACK, when it has come in by enhanced authentication.
+    pub(crate) authentication_data: Option<Vec<u8>>,
 }
 
 /// A stream of this thread's runtime, or one that has been taken off its own.

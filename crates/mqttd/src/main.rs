@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod authenticate;
 mod clock;
 mod daemon;
 mod durability;

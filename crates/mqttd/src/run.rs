@@ -9,9 +9,10 @@ use mqttd_conf::{Config, Disk, Durability as DurabilityLevel};
 use mqttd_core::Shard;
 use mqttd_core::ids::ShardId;
 use mqttd_core::restore::Restored;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::args::Args;
+use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
 use crate::daemon;
 use crate::durability::{Durability, Level, StoreFolder};
@@ -139,11 +140,13 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     let _pid_file = PidFile::write(general.pid_file.as_deref()).ends(Exit::Failed)?;
     let clock = Clock::start();
     let runtime = worker::runtime().ends(Exit::Failed)?;
+    let (requests, authenticating) = mpsc::unbounded_channel();
     let (mailboxes, tasks) = {
         // Syncs of a restore that clears something up run on this runtime's pool.
         let _guard = runtime.enter();
-        make_shards(&live, clock, logger).ends(Exit::Failed)?
+        make_shards(&live, clock, logger, &requests).ends(Exit::Failed)?
     };
+    drop(requests);
     let broker = Arc::new(Broker {
         logger: logger.clone(),
         clock,
@@ -152,6 +155,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         places: Arc::new(Places::default()),
         live: RwLock::new(Arc::new(live)),
     });
+    runtime.spawn(authenticate::serve(Arc::clone(&broker), authenticating));
     runtime.block_on(serve(args, &broker, sockets, tasks)).ends(Exit::Failed)
 }
 
@@ -173,6 +177,7 @@ fn make_shards(
     live: &Live,
     clock: Clock,
     logger: &Logger,
+    requests: &Requests,
 ) -> anyhow::Result<(Vec<Arc<Mailbox>>, Vec<ShardTask>)> {
     let config = &live.config;
     let max = usize::from(mqttd_core::SHARDS_MAX);
@@ -219,7 +224,7 @@ fn make_shards(
             mailboxes,
             durability,
             settings,
-            (clock, logger.clone()),
+            (clock, logger.clone(), requests.clone()),
             Arc::clone(&placement),
         );
         if let Some(restore) = restore {

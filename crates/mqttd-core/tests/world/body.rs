@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use mqtt_proto::Version;
 use mqtt_proto::codec::Frame;
 use mqttd_core::Output;
+use mqttd_core::authenticate::Reauthentication;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::ids::{ConnectionKey, RecordId, ShardId};
 use mqttd_core::notice::Notice;
@@ -120,6 +121,10 @@ impl Out<'_> {
 }
 
 impl Output for Out<'_> {
+    fn authenticate(&mut self, _: ConnectionKey, request: Reauthentication<'_>) {
+        panic!("no Client here has named an Authentication Method: {request:?}");
+    }
+
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
         let number = self.number(to);
         &mut self.body.sockets[number].wire

@@ -467,6 +467,7 @@ impl Inner {
             username: hello.username.as_deref(),
             listener: ListenerId(0),
             sessions_elsewhere: 0,
+            authenticated: None,
         };
         self.handle(shard, Event::Connect(admission));
         self.settle();

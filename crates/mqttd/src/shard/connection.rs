@@ -14,6 +14,7 @@ use mqttd_core::wire::WireBuffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ready::ConnectionWaker;
+use crate::authenticate::Exchange;
 use crate::permit::Permit;
 
 /// Slices of one vectored write: as many as fit on the stack without growing it much; more than
@@ -28,6 +29,10 @@ pub(crate) struct Connection {
     pub(crate) unread: Vec<u8>,
     pub(crate) version: Version,
     pub(crate) state: State,
+    /// Tells this connection from another one with the same key.
+    pub(crate) serial: u64,
+    /// A re-authentication in which it is the Client's turn.
+    pub(crate) exchange: Option<Box<Exchange>>,
     /// On the turn's list of connections to write to.
     pub(crate) is_touched: bool,
     /// The socket would take no more; its waker tells when it does again.
@@ -88,6 +93,7 @@ impl Connection {
         stream: Stream,
         version: Version,
         place: Arc<ConnectionWaker>,
+        serial: u64,
         about: (PeerAddress, Instant, Permit),
     ) -> Self {
         let (peer, since, permit) = about;
@@ -97,6 +103,8 @@ impl Connection {
             unread: Vec::new(),
             version,
             state: State::Open,
+            serial,
+            exchange: None,
             is_touched: false,
             is_blocked: false,
             is_behind: false,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_proto::Packet;
+use mqttd_core::authenticate::Reauthentication;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
 use mqttd_core::notice::Notice;
@@ -13,6 +14,7 @@ use mqttd_core::wire::WireBuffer;
 use slab::Slab;
 
 use super::connection::{Connection, State};
+use crate::authenticate::{Request, Requests};
 use crate::durability::{Durability, Outcome};
 use mqttd_conf::LogType;
 
@@ -41,6 +43,8 @@ pub(crate) struct Body {
     pub(crate) bytes_sent: u64,
     pub(crate) now: Instant,
     pub(crate) logger: Logger,
+    /// Where steps of re-authentications go.
+    pub(crate) requests: Requests,
 }
 
 impl Body {
@@ -93,6 +97,22 @@ impl Body {
 }
 
 impl Output for Body {
+    fn authenticate(&mut self, key: ConnectionKey, request: Reauthentication<'_>) {
+        let connection = &mut self.connections[key.0 as usize];
+        let exchange = connection.exchange.take().map(|exchange| *exchange);
+        let request = Request {
+            shard: self.id,
+            connection: key,
+            serial: connection.serial,
+            listener: request.listener,
+            username: request.username.map(Box::from),
+            exchange: exchange.filter(|_| !request.is_first),
+            data: request.data.map(<[u8]>::to_vec),
+        };
+        // Nobody takes it only when the broker has stopped, and then nobody waits for the answer.
+        let _ = self.requests.send(request);
+    }
+
     #[inline]
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
         let memory =

@@ -18,8 +18,10 @@ use std::task::{Context, Poll};
 use std::time::Instant as Monotonic;
 
 use mqtt_proto::codec::Frame;
-use mqtt_proto::{Packet, Version};
+use mqtt_proto::property::PropertyId;
+use mqtt_proto::{Packet, ReasonCode, Version};
 use mqttd_core::Shard;
+use mqttd_core::authenticate::{Authenticated, Outcome as AuthOutcome};
 use mqttd_core::event::{Admission, Event};
 use mqttd_core::ids::{ConnectionKey, ShardId};
 use mqttd_core::settings::Settings;
@@ -31,6 +33,7 @@ use super::connection::{Connection, State};
 use super::output::Body;
 use super::reading::READ_BYTES;
 use super::ready::{ConnectionWaker, ReadyList};
+use crate::authenticate::{Answer, Requests, Step};
 use crate::clock::Clock;
 use crate::durability::{Durability, Outcome};
 use crate::logging::Logger;
@@ -71,7 +74,7 @@ impl ShardTask {
         mailboxes: Vec<Arc<Mailbox>>,
         durability: Option<Durability>,
         settings: Arc<Settings>,
-        (clock, logger): (Clock, Logger),
+        (clock, logger, requests): (Clock, Logger, Requests),
         placement: Arc<Placement>,
     ) -> Self {
         let body = Body {
@@ -89,6 +92,7 @@ impl ShardTask {
             bytes_sent: 0,
             now: clock.now(),
             logger,
+            requests,
         };
         Self {
             mailbox: Arc::clone(&body.mailboxes[usize::from(id.0)]),
@@ -152,6 +156,7 @@ impl ShardTask {
                     self.handle(Event::FromShard(from, envelope));
                 }
             }
+            Item::Authenticated(answer) => self.authenticated(*answer),
             Item::Admit(newcomer) => self.admit(*newcomer),
             Item::Publish { topic, payload, retain } => self.handle(Event::Publish {
                 topic: &topic,
@@ -228,12 +233,17 @@ impl ShardTask {
             return; // the lobby has decoded it before
         };
         let about = (newcomer.peer, self.body.now, newcomer.permit);
-        let mut connection = Connection::new(stream, connect.version, place, about);
+        self.connects_received += 1;
+        let serial = self.connects_received;
+        let mut connection = Connection::new(stream, connect.version, place, serial, about);
         connection.about.bytes_received = (newcomer.connect.len() + newcomer.rest.len()) as u64;
         connection.unread = newcomer.rest;
         connection.list();
         entry.insert(connection);
-        self.connects_received += 1;
+        let method = connect.properties.text(PropertyId::AuthenticationMethod);
+        let authenticated = method
+            .zip(newcomer.authentication_data.as_deref())
+            .map(|(method, data)| Authenticated { method, data });
         self.handle(Event::Connect(Admission {
             connection: ConnectionKey(key),
             connect,
@@ -241,7 +251,28 @@ impl ShardTask {
             username: newcomer.username.as_deref(),
             listener: newcomer.listener,
             sessions_elsewhere: self.sessions_elsewhere(),
+            authenticated,
         }));
+    }
+
+    fn authenticated(&mut self, answer: Answer) {
+        let key = answer.connection;
+        let found = self.body.connections.get_mut(key.0 as usize);
+        let Some(connection) = found.filter(|found| found.serial == answer.serial) else { return };
+        let data;
+        let outcome = match answer.step {
+            Step::Continue(exchange, said) => {
+                connection.exchange = Some(Box::new(exchange));
+                data = said;
+                AuthOutcome::Continue(&data)
+            }
+            Step::Accepted(_, said) => {
+                data = said;
+                AuthOutcome::Accepted(&data)
+            }
+            Step::Refused(_) => AuthOutcome::Refused(ReasonCode::NotAuthorized),
+        };
+        self.handle(Event::Authenticated(key, outcome));
     }
 
     fn sessions_elsewhere(&self) -> u32 {
