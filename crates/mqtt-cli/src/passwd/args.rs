@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use mqtt_auth::{PBKDF2_ITERATIONS_DEFAULT, PBKDF2_ITERATIONS_MAX, Scheme, check_username};
+use mqtt_auth::{
+    PBKDF2_ITERATIONS_DEFAULT, PBKDF2_ITERATIONS_MAX, SCRAM_ITERATIONS_DEFAULT,
+    SCRAM_ITERATIONS_MIN, Scheme, check_username,
+};
 
 use super::failure::Failure;
 
@@ -53,11 +56,13 @@ pub(super) struct Args {
     upgrade: bool,
 
     /// How to hash. sha512-pbkdf2 is understood by Mosquitto 2.0 and later, argon2id by 2.1 when
-    /// built with it, sha512 by Mosquitto 1.x
+    /// built with it, sha512 by Mosquitto 1.x; scram-sha-256 by mqttd only, for logins with a
+    /// password and for those by SCRAM (--auth-method of mqtt-pub and mqtt-sub)
     #[arg(short = 'H', long, value_enum, default_value_t = Hash::Sha512Pbkdf2)]
     hash: Hash,
 
-    /// Rounds of sha512-pbkdf2; more make guessing, and each login, slower [default: 20000]
+    /// Rounds of sha512-pbkdf2 or scram-sha-256 (at least 4096); more make guessing, and each
+    /// login, slower [default: 20000]
     #[arg(short = 'I', long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PBKDF2_ITERATIONS_MAX)))]
     iterations: Option<u32>,
@@ -72,6 +77,8 @@ enum Hash {
     Sha512Pbkdf2,
     Sha512,
     Argon2id,
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
 /// What the command line asks for.
@@ -160,7 +167,14 @@ impl Args {
             (Hash::Sha512Pbkdf2, iterations) => Ok(Scheme::Pbkdf2Sha512 {
                 iterations: iterations.unwrap_or(PBKDF2_ITERATIONS_DEFAULT),
             }),
-            (_, Some(_)) => Err(usage("-I goes with -H sha512-pbkdf2 only")),
+            (Hash::ScramSha256, iterations) => {
+                let iterations = iterations.unwrap_or(SCRAM_ITERATIONS_DEFAULT);
+                if iterations < SCRAM_ITERATIONS_MIN {
+                    return Err(usage("-H scram-sha-256 needs -I 4096 or more (RFC 7677)"));
+                }
+                Ok(Scheme::ScramSha256 { iterations })
+            }
+            (_, Some(_)) => Err(usage("-I goes with -H sha512-pbkdf2 and scram-sha-256 only")),
             (Hash::Sha512, None) => Ok(Scheme::Sha512),
             (Hash::Argon2id, None) => Ok(Scheme::ARGON2ID_DEFAULT),
         }
@@ -207,6 +221,7 @@ mod tests {
         super::super::command().debug_assert();
         let help = super::super::command().render_help().to_string();
         assert!(help.contains(&format!("[default: {PBKDF2_ITERATIONS_DEFAULT}]")));
+        assert_eq!(PBKDF2_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_DEFAULT, "the help names one");
     }
 
     #[test]
@@ -222,6 +237,10 @@ mod tests {
         assert_eq!(job("-b pw ann --help"), set(false, Some("--help"), default));
         assert_eq!(job("-H sha512 pw ann"), set(false, None, Scheme::Sha512));
         assert_eq!(job("-H argon2id pw ann"), set(false, None, Scheme::ARGON2ID_DEFAULT));
+        let scram = Scheme::SCRAM_SHA256_DEFAULT;
+        assert_eq!(job("-H scram-sha-256 pw ann"), set(false, None, scram));
+        let scram = Scheme::ScramSha256 { iterations: 4096 };
+        assert_eq!(job("-H scram-sha-256 -I 4096 pw ann"), set(false, None, scram));
         let rounds = Scheme::Pbkdf2Sha512 { iterations: 101 };
         assert_eq!(job("-H sha512-pbkdf2 -I 101 pw ann"), set(false, None, rounds));
         assert_eq!(job("-bI101 pw ann s3"), set(false, Some("s3"), rounds));
@@ -248,7 +267,8 @@ mod tests {
             ("-H md5 pw ann", "invalid value 'md5' for '--hash <HASH>' [possible values: sha512-p"),
             ("-I 0 pw ann", "invalid value '0' for '--iterations <N>': 0 is not in 1..=10000000"),
             ("-I 10000001 pw ann", "invalid value '10000001'"),
-            ("-H sha512 -I 5 pw ann", "-I goes with -H sha512-pbkdf2 only"),
+            ("-H sha512 -I 5 pw ann", "-I goes with -H sha512-pbkdf2 and scram-sha-256 only"),
+            ("-H scram-sha-256 -I 4095 pw ann", "-H scram-sha-256 needs -I 4096 or more"),
             ("-x pw ann", "unexpected argument '-x' found"),
             ("pw a:b", "the user name must not contain ':'"),
             ("-c pw #a", "the user name must not begin with '#'"),
