@@ -36,5 +36,7 @@ pub use disk_os::DiskOs;
 pub use error::StoreError;
 pub use report::{Hole, HoleKind, OpenReport, Stats, TornTail};
 pub use segment::FORMAT_VERSION;
-pub use store::{Committed, MAX_BATCH_BYTES, MAX_RECORD_BYTES, Mode, Options, RecordId, Store};
+pub use store::{
+    Change, Committed, MAX_BATCH_BYTES, MAX_RECORD_BYTES, Mode, Options, RecordId, Store,
+};
 pub use sync::{SyncDone, SyncJob};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, LockError};
 use crate::error::StoreError;
-use crate::frame::{self, Frame, Kind};
+use crate::frame::{self, BATCH_FRAME, Frame, Kind};
 use crate::index::{self, Index, Place, Was};
 use crate::log_reader::LogReader;
 use crate::open;
 use crate::report::{Hole, HoleKind, OpenReport, Stats};
 use crate::reserve::Reserve;
 use crate::rewrite::Rewrite;
-use crate::segment::SegmentId;
+use crate::segment::{HEADER_BYTES, SegmentId};
 use crate::sync::SyncState;
 
 /// Most bytes of one record's body.
@@ -70,6 +70,9 @@ impl Options {
     }
 }
 
+/// One staged change: a record with its body, or without one for its death.
+pub type Change = (RecordId, Option<Vec<u8>>);
+
 /// A commit that was handed to the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -93,6 +96,8 @@ pub struct Store<D: Disk> {
     /// Damage noticed since the store was opened.
     pub(crate) damage: Vec<Hole>,
     pub(crate) batch: Batch,
+    /// What the last refused commit had staged.
+    refused: Vec<Change>,
     pub(crate) reserve: Reserve,
     _lock: D::Lock,
 }
@@ -177,6 +182,7 @@ impl<D: Disk> Store<D> {
             stats: Stats::default(),
             damage: Vec::new(),
             batch: Batch::default(),
+            refused: Vec::new(),
             reserve: found.reserve,
             options,
             disk,
@@ -223,10 +229,11 @@ impl<D: Disk> Store<D> {
 
     /// Writes everything staged as one batch. After it the batch survives the end of this process.
     ///
-    /// On any error nothing of the batch is kept and what was staged is forgotten.
+    /// On any error nothing of the batch is kept; [`Store::take_refused`] gives it back.
     /// [`StoreError::is_passing`]
     /// tells whether the store itself can go on. A batch of nothing but deaths may use the reserve.
     pub fn commit(&mut self) -> Result<Committed, StoreError> {
+        self.refused.clear();
         if let Some(reason) = self.sync.failed() {
             self.take_back();
             return Err(StoreError::SyncFailed { reason });
@@ -252,7 +259,22 @@ impl<D: Disk> Store<D> {
         self.stats.caller_bytes += caller_bytes;
         let committed = Committed { lsn: self.lsn, bytes };
         self.rewrite_some(bytes);
+        // Not of the caller's: survivors that could not be copied stay where they are.
+        self.refused.clear();
         Ok(committed)
+    }
+
+    /// What the last commit was to write and could not, in the order it was staged; for staging it
+    /// again. Empty after a commit that succeeded.
+    pub fn take_refused(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Takes back what is staged, in the order it was staged, as if it had been refused.
+    pub fn unstage(&mut self) -> Vec<Change> {
+        self.refused.clear();
+        self.take_back();
+        self.take_refused()
     }
 
     /// The body of a live record, staged ones included.
@@ -334,8 +356,11 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Forgets what was staged.
+    /// Sets aside what was staged, and is as before it.
     pub(crate) fn take_back(&mut self) {
+        if !self.batch.undo.is_empty() {
+            self.refused = self.staged();
+        }
         while let Some((id, was)) = self.batch.undo.pop() {
             match was {
                 Some(was) => self.index.set(id, was.place, was.bytes),
@@ -343,6 +368,22 @@ impl<D: Disk> Store<D> {
             };
         }
         self.clear_batch();
+    }
+
+    /// What is staged, in order.
+    fn staged(&self) -> Vec<Change> {
+        let (buf, tail) = (&self.batch.buf, self.active.tail);
+        let mut at = if tail == 0 { HEADER_BYTES } else { 0 } + BATCH_FRAME;
+        let mut changes = Vec::new();
+        while let Some(frame) = Frame::decode(buf, at, tail + at as u64, self.active.seed) {
+            if matches!(frame.kind, Kind::Put | Kind::PutAt) {
+                changes.push((RecordId(frame.id), Some(frame.record().to_vec())));
+            }
+            changes.extend(frame.killed().map(|id| (RecordId(id), None)));
+            at += frame.len();
+        }
+        changes.extend(self.batch.kills.iter().map(|id| (RecordId(*id), None)));
+        changes
     }
 
     /// The frame of a live record, `None` when it no longer verifies.

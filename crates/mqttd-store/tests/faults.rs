@@ -277,3 +277,67 @@ fn bounds_are_kept_from_both_sides() {
     store.commit().unwrap();
     assert_eq!(store.stats().live_bytes, 0);
 }
+
+/// Whatever the disk does to a commit, the batch comes back as it was staged, and staging it again
+/// gives the same store as if nothing had happened.
+#[test]
+fn a_refused_batch_comes_back_whole() {
+    for mode in [Mode::Process, Mode::Sync] {
+        for at_new_segment in [true, false] {
+            if mode == Mode::Sync && !at_new_segment {
+                continue; // the space of a segment that is begun is taken already
+            }
+            let disk = DiskMem::new();
+            let (mut store, _) = open(&disk, mode);
+            for id in 1..=5 {
+                store.put(RecordId(id), &[id as u8; 40]).unwrap();
+            }
+            store.commit().unwrap();
+            assert!(store.take_refused().is_empty());
+            if at_new_segment {
+                store.put(RecordId(9), &[9; 5000]).unwrap();
+                store.commit().unwrap();
+            }
+            store.kill(RecordId(1));
+            store.put(RecordId(1), b"second life").unwrap();
+            store.put(RecordId(2), b"replaced").unwrap();
+            store.put(RecordId(6), b"").unwrap();
+            store.kill(RecordId(3));
+            store.kill(RecordId(6));
+            let body = |text: &str| Some(text.as_bytes().to_vec());
+            let staged = vec![
+                (RecordId(1), None),
+                (RecordId(1), body("second life")),
+                (RecordId(2), body("replaced")),
+                (RecordId(6), body("")),
+                (RecordId(3), None),
+                (RecordId(6), None),
+            ];
+            disk.set_capacity(Some(used(&disk) - 1));
+            assert!(matches!(store.commit(), Err(StoreError::DiskFull)), "{mode:?}");
+            let refused = store.take_refused();
+            assert_eq!(refused, staged, "{mode:?} {at_new_segment}");
+            assert_eq!(store.read(RecordId(2)).unwrap(), [2; 40]);
+            let stage = |store: &mut Store<DiskMem>| {
+                for (id, body) in &refused {
+                    match body {
+                        Some(body) => store.put(*id, body).unwrap(),
+                        None => assert!(store.kill(*id)),
+                    }
+                }
+            };
+            stage(&mut store);
+            assert_eq!(store.unstage(), staged);
+            assert_eq!(store.read(RecordId(2)).unwrap(), [2; 40]);
+            disk.set_capacity(None);
+            stage(&mut store);
+            store.commit().unwrap();
+            assert!(store.take_refused().is_empty());
+            drop(store);
+            let mut expected = vec![2, 4, 5];
+            expected.extend(at_new_segment.then_some(9));
+            expected.push(1);
+            assert_eq!(open(&disk, mode).1, expected);
+        }
+    }
+}

@@ -2,25 +2,32 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::logging::Verbosity;
+use crate::store_tool::Task;
 
 /// An MQTT broker.
 #[derive(Debug, Parser)]
 #[command(
     name = "mqttd",
     version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     about = "An MQTT broker for MQTT 3.1, 3.1.1 and 5.0, with Mosquitto's configuration files",
     after_help = "Examples:\n  \
         mqttd                              local clients on port 1883, no password\n  \
         mqttd -c /etc/mqttd/mqttd.conf     as the file says; SIGHUP reads it again\n  \
         mqttd -p 1884 -v                   another port, and every packet in the log\n  \
-        mqttd -c my.conf --test-config     check the file and exit\n\n\
+        mqttd -c my.conf --test-config     check the file and exit\n  \
+        mqttd store import-mosquitto /var/lib/mosquitto/mosquitto.db /var/lib/mqttd\n\n\
         Exit codes: 0 stopped as asked; 1 a port can't be opened; 3 wrong option or configuration;\n\
         13 a password or ACL file can't be read."
 )]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Configuration file; without one, only this machine can connect, without a password
     #[arg(short = 'c', long = "config-file", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
@@ -48,6 +55,16 @@ pub(crate) struct Args {
     /// Set by `-d` for the process it starts
     #[arg(long, hide = true)]
     pub(crate) in_background: bool,
+}
+
+/// What `mqttd` does instead of being a broker.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look after the store of a broker with `persistence true`
+    Store {
+        #[command(subcommand)]
+        task: Task,
+    },
 }
 
 impl Args {

@@ -10,7 +10,7 @@ use mqtt_auth::{AclTable, PasswordFile};
 use mqtt_net::tls::{ClientCertificates, MinimumVersion, ServerTlsOptions};
 use mqtt_net::{Pem, ServerTls};
 use mqtt_proto::QoS;
-use mqttd_conf::{Config, Durability, Listener, TlsVersion};
+use mqttd_conf::{Config, Listener, TlsVersion};
 use mqttd_core::settings::{ListenerSettings, Settings};
 
 use mqttd_conf::LogType;
@@ -81,13 +81,6 @@ impl Live {
         let settings = Arc::new(settings(&config, listeners, debug));
         Ok(Self { config, settings, doors })
     }
-}
-
-/// The strongest level any rule asks for. Rules for single topics are kept by keeping everything as
-/// well as the strongest of them asks.
-pub(crate) fn strongest_durability(config: &Config) -> Durability {
-    let rules = config.persistence.durability.iter().map(|rule| rule.level);
-    rules.fold(config.persistence.default_durability(), Durability::max)
 }
 
 fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> Settings {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::authenticate::Answer;
+use crate::durability::StoreReport;
 use crate::permit::Permit;
 
 /// One thing for a shard.
@@ -52,7 +53,7 @@ pub(crate) struct ShardReport {
     pub(crate) bytes_waiting: u64,
     /// CONNECT packets received.
     pub(crate) connects_received: u64,
-    pub(crate) store: Option<mqttd_store::Stats>,
+    pub(crate) store: Option<StoreReport>,
 }
 
 impl ShardReport {
@@ -64,7 +65,9 @@ impl ShardReport {
         self.bytes_waiting += other.bytes_waiting;
         self.connects_received += other.connects_received;
         if let Some(theirs) = other.store {
-            let mine = self.store.get_or_insert_default();
+            let sum = self.store.get_or_insert_default();
+            sum.state = sum.state.max(theirs.state);
+            let (mine, theirs) = (&mut sum.stats, theirs.stats);
             mine.live_records += theirs.live_records;
             mine.log_bytes += theirs.log_bytes;
             mine.segments += theirs.segments;
@@ -73,6 +76,7 @@ impl ShardReport {
             mine.commits += theirs.commits;
             mine.refused += theirs.refused;
             mine.syncs += theirs.syncs;
+            mine.damaged_records += theirs.damaged_records;
         }
     }
 }

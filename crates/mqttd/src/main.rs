@@ -22,6 +22,7 @@ mod reload;
 mod run;
 mod shard;
 mod signals;
+mod store_tool;
 mod sys;
 mod wording;
 mod worker;
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    if let Some(args::Command::Store { task }) = &args.command {
+        return store_tool::run(task);
+    }
     match run::run(&args) {
         Ok(()) => Exit::Stopped.into(),
         Err(ended) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use mqttd_conf::{Config, Disk, Durability as DurabilityLevel};
+use mqttd_conf::{Config, Disk, Durability as Level, Persistence};
 use mqttd_core::Shard;
 use mqttd_core::ids::ShardId;
 use mqttd_core::restore::Restored;
@@ -15,10 +15,12 @@ use crate::args::Args;
 use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
 use crate::daemon;
-use crate::durability::{Durability, Level, StoreFolder};
+use crate::durability::{
+    BACKGROUND_SYNC, BACKGROUND_WRITE, Durability, Levels, StoreFolder, StoreReport,
+};
 use crate::exit::{Ended, Ends, Exit};
 use crate::listen::{self, Socket};
-use crate::live::{FileUnusable, Live, strongest_durability};
+use crate::live::{FileUnusable, Live};
 use crate::lobby::Verifier;
 use mqttd_conf::LogType;
 
@@ -197,12 +199,10 @@ fn make_shards(
         config.general.threads.map_or_else(cores, usize::from).clamp(1, usize::from(shards));
     let placement = Arc::new(Placement::new(workers));
     let mailboxes: Vec<_> = (0..shards).map(|_| Arc::new(Mailbox::default())).collect();
-    let level = match strongest_durability(config) {
-        DurabilityLevel::Sync => Level::Sync,
-        DurabilityLevel::Process | DurabilityLevel::None => Level::Process,
-    };
+    let levels = Arc::new(Levels::new(&config.persistence));
     if let Some(store) = &store {
         store.settle(shards)?;
+        say_what_is_kept(&levels, logger);
     }
     let mut seed = [0; 8];
     getrandom::fill(&mut seed)?;
@@ -213,7 +213,9 @@ fn make_shards(
         let shard = Shard::new(id, shards, Arc::clone(&settings), u64::from_le_bytes(seed));
         let mailbox = Arc::clone(&mailboxes[usize::from(id.0)]);
         let opened = match &store {
-            Some(store) => Some(Durability::open(&store.path, id, level, mailbox, logger.clone())?),
+            Some(store) => {
+                Some(Durability::open(store, id, Arc::clone(&levels), mailbox, logger.clone())?)
+            }
             None => None,
         };
         let (durability, restore) = opened.unzip();
@@ -249,6 +251,28 @@ fn make_shards(
         );
     }
     Ok((mailboxes, tasks))
+}
+
+/// What can be lost at most, in one line.
+fn say_what_is_kept(levels: &Levels, logger: &Logger) {
+    let [crash, power] = losses(levels.default());
+    logger.line(
+        LogType::Information,
+        format_args!(
+            "durability {levels}: a crash of the broker takes at most the last {crash} s of what \
+             was acknowledged, a power cut {power} s."
+        ),
+    );
+}
+
+/// Seconds of acknowledged messages that a crash and a power cut can take.
+fn losses(level: Level) -> [u64; 2] {
+    let (write, sync) = (BACKGROUND_WRITE.as_secs(), BACKGROUND_SYNC.as_secs());
+    match level {
+        Level::None => [write, write + sync],
+        Level::Process => [0, sync],
+        Level::Sync => [0, 0],
+    }
 }
 
 /// The main worker: its shards, the listeners, `$SYS` and the signals.
@@ -346,7 +370,7 @@ async fn publish_sys(broker: Arc<Broker>) {
             continue;
         };
         let report = report(&broker).await;
-        let more = store_topics(&report);
+        let more = store_topics(&report, &broker.live().config.persistence);
         let body = BodyCounters {
             bytes_received: report.bytes_received,
             bytes_sent: report.bytes_sent,
@@ -380,20 +404,28 @@ async fn report(broker: &Broker) -> ShardReport {
 }
 
 /// What the store says of itself, below `$SYS/broker/`.
-fn store_topics(report: &ShardReport) -> Vec<(String, String)> {
-    let Some(store) = &report.store else { return Vec::new() };
-    [
-        ("store/records", store.live_records),
-        ("store/log/bytes", store.log_bytes),
-        ("store/log/segments", store.segments),
-        ("store/bytes/caller", store.caller_bytes),
-        ("store/bytes/written", store.written_bytes),
-        ("store/commits", store.commits),
-        ("store/commits/refused", store.refused),
-        ("store/syncs", store.syncs),
-    ]
-    .map(|(topic, value)| (topic.to_owned(), value.to_string()))
-    .into()
+fn store_topics(report: &ShardReport, config: &Persistence) -> Vec<(String, String)> {
+    let Some(StoreReport { stats, state }) = &report.store else { return Vec::new() };
+    let levels = Levels::new(config);
+    let [crash, power] = losses(levels.default()).map(|seconds| format!("{seconds} seconds"));
+    let texts = [
+        ("store/state", state.word().to_owned()),
+        ("store/durability", levels.to_string()),
+        ("store/loss/crash", crash),
+        ("store/loss/power cut", power),
+    ];
+    let numbers = [
+        ("store/records", stats.live_records),
+        ("store/log/bytes", stats.log_bytes),
+        ("store/log/segments", stats.segments),
+        ("store/bytes/caller", stats.caller_bytes),
+        ("store/bytes/written", stats.written_bytes),
+        ("store/commits", stats.commits),
+        ("store/commits/refused", stats.refused),
+        ("store/syncs", stats.syncs),
+    ];
+    let numbers = numbers.map(|(topic, value)| (topic, value.to_string()));
+    texts.into_iter().chain(numbers).map(|(topic, text)| (topic.to_owned(), text)).collect()
 }
 
 /// The PID file, removed at the end.

@@ -180,15 +180,15 @@ impl ShardTask {
                         .map(|(_, c)| c.wire.len() as u64)
                         .sum(),
                     connects_received: self.connects_received,
-                    store: self.body.durability.as_ref().map(Durability::stats),
+                    store: self.body.durability.as_ref().map(Durability::report),
                 };
                 // Nobody waits any more when the broker stops.
                 let _ = answer.send(report);
             }
             Item::Synced(done) => {
                 if let Some(durability) = &mut self.body.durability {
-                    let outcome = durability.synced(done);
-                    self.body.outcomes.push(outcome);
+                    let outcomes = durability.synced(done);
+                    self.body.outcomes.extend(outcomes);
                 }
             }
             Item::SyncNow => {
