@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mqttd_tests::notation::show;
 use mqttd_tests::peer::{Carrier, Level, Peer};
-use mqttd_tests::{Broker, only_our_broker};
+use mqttd_tests::{Broker, only_our_broker, place};
 
 /// Comes back to a session kept for an hour.
 fn back(broker: &Broker, client_id: &str) -> Peer {
@@ -307,6 +307,33 @@ fn information_nobody_asked_for_is_not_sent() {
             _ => panic!("{}", show(&packet)),
         };
         assert_eq!(properties.unwrap_or(0), 0, "{}", show(&packet));
+    }
+}
+
+/// A Reason String is left out where the packet would become too large for the Client with it.
+#[test]
+fn a_reason_string_never_makes_a_packet_too_large() {
+    only_our_broker!("2.0.11 never sends reason strings");
+    let broker = Broker::prepared(
+        place::broker_under_test(),
+        "allow_anonymous true\nacl_file {dir}/acl\nlistener {port} 127.0.0.1\n",
+    );
+    broker.write("acl", "topic read #\n");
+    let broker = broker.started();
+    // CONNACK has 16 bytes.
+    for (limit, has_text) in [(200, true), (16, false)] {
+        let mut peer = Peer::tcp(&broker);
+        peer.send(&format!("10 [ <MQTT> 05 02 0000 [ 27 {limit:08x} ] <c> ]"));
+        peer.speaks(Level::V5);
+        let connack = peer.packet("CONNACK");
+        assert_eq!(connack[3], 0, "{}", show(&connack));
+        for (publish, first) in [("32", 0x40), ("34", 0x50)] {
+            peer.send(&format!("{publish} [ <t> 0001 [ ] 'x' ]"));
+            let answer = peer.packet("a refusal");
+            assert_eq!((answer[0], answer[4]), (first, 0x87), "{}", show(&answer));
+            assert_eq!(answer.get(6) == Some(&0x1f), has_text, "{}", show(&answer));
+            assert!(answer.len() <= limit, "{}", show(&answer));
+        }
     }
 }
 

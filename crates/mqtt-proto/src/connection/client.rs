@@ -38,6 +38,8 @@ pub enum Phase {
 pub struct Opening {
     /// The version of the connection.
     pub version: Version,
+    /// A Session of before is not wanted, so none may be present.
+    pub clean_start: bool,
     /// Seconds.
     pub keep_alive_seconds: u16,
     /// An Authentication Method was named, so AUTH may come (4.12).
@@ -54,6 +56,7 @@ impl Opening {
         let properties = connect.properties;
         Self {
             version: connect.version,
+            clean_start: connect.clean_start,
             keep_alive_seconds: connect.keep_alive_seconds,
             has_authentication_method: properties.get(PropertyId::AuthenticationMethod).is_some(),
             receive_maximum: properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
@@ -327,6 +330,9 @@ impl ClientConnection {
         match packet {
             Packet::Connack(connack) => {
                 self.phase = Phase::Closing;
+                if connack.session_present && self.opening.clean_start {
+                    return Err(Offence::SessionPresentUnwanted);
+                }
                 if connack.is_accepted() {
                     self.phase = Phase::Connected;
                     self.server = ServerLimits::of(connack.properties);
@@ -460,6 +466,7 @@ mod tests {
     fn opening(version: Version) -> Opening {
         Opening {
             version,
+            clean_start: true,
             keep_alive_seconds: 10,
             has_authentication_method: false,
             receive_maximum: 2,
@@ -602,6 +609,22 @@ mod tests {
                         && (packet_type != Auth || authenticates);
                 assert_eq!(now.is_ok(), is_ours, "{packet_type:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_session_nobody_asked_for_ends_the_connection() {
+        for version in [Version::V311, Version::V5] {
+            let properties = Properties::EMPTY;
+            let present = Packet::Connack(Connack { session_present: true, code: 0, properties });
+            let mut connection = ClientConnection::new(opening(version), 0);
+            let offence = connection.on_received(present, 0);
+            assert_eq!(offence, Err(Offence::SessionPresentUnwanted));
+            assert_eq!(connection.phase(), Phase::Closing);
+            let resuming = Opening { clean_start: false, ..opening(version) };
+            let mut connection = ClientConnection::new(resuming, 0);
+            assert!(connection.on_received(present, 0).is_ok());
+            assert_eq!(connection.phase(), Phase::Connected);
         }
     }
 
