@@ -66,7 +66,10 @@ bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 	@scripts/bench-count
 
+deb: build ## Debian packages for this machine's architecture, into target/debian
+	@scripts/deb/build
+
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test check fmt build docs install bench bench-count clean
+.PHONY: help run test check fmt build docs install bench bench-count deb clean
