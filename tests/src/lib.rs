@@ -19,6 +19,7 @@ pub mod notation;
 pub mod peer;
 pub mod place;
 pub mod process;
+pub mod raw;
 pub mod script;
 pub mod tool;
 pub mod websocket;
@@ -26,6 +27,7 @@ pub mod websocket;
 pub use broker::Broker;
 pub use peer::{Level, Peer};
 pub use process::{Finished, Running};
+pub use raw::Raw;
 pub use script::Venv;
 pub use tool::{Sub, Tools};
 
