@@ -69,7 +69,10 @@ bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 deb: build ## Debian packages for this machine's architecture, into target/debian
 	@scripts/deb/build
 
+oci: build ## container image (an OCI layout), into target/oci
+	@scripts/oci/build
+
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test check fmt build docs install bench bench-count deb clean
+.PHONY: help run test check fmt build docs install bench bench-count deb oci clean
