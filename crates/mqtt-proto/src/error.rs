@@ -74,7 +74,7 @@ offences! {
     PasswordWithoutUserName, MalformedPacket, "MQTT-3.1.2-22", "password without a user name";
     ConnackFlagsReserved, MalformedPacket, "MQTT-3.2.2-1", "reserved bit of the connect acknowledge flags is set";
     SessionPresentOnRefusal, ProtocolError, "MQTT-3.2.2-6", "session present together with a refusal";
-    SessionPresentUnwanted, ProtocolError, "MQTT-3.2.2-4", "session present after a clean start";
+    SessionPresentUnwanted, ProtocolError, "MQTT-3.2.2-4", "an unwanted session is present";
     // PUBLISH
     QoSInvalid, MalformedPacket, "MQTT-3.3.1-4", "QoS is 3";
     DupOnQoS0, MalformedPacket, "MQTT-3.3.1-2", "DUP is set on a QoS 0 message";
