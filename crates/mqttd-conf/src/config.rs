@@ -51,8 +51,6 @@ pub struct General {
     pub pid_file: Option<PathBuf>,
     /// `sys_interval`: time between `$SYS` updates; `None` = no `$SYS` topics.
     pub sys_interval: Option<Duration>,
-    /// `set_tcp_nodelay`: TCP_NODELAY on client sockets.
-    pub set_tcp_nodelay: bool,
     /// `per_listener_settings`: the authentication options belong to listeners.
     pub per_listener_settings: bool,
     /// `enable_control_api`: the built-in `$CONTROL/broker/v1`.
@@ -69,7 +67,6 @@ impl Default for General {
             user: None,
             pid_file: None,
             sys_interval: Some(Duration::from_secs(10)),
-            set_tcp_nodelay: false,
             per_listener_settings: false,
             enable_control_api: false,
             is_local_only: false,
@@ -90,8 +87,6 @@ pub struct Messages {
     pub queue_qos0_messages: bool,
     /// `upgrade_outgoing_qos`: deliver at the subscription's QoS, not the lower of the two.
     pub upgrade_outgoing_qos: bool,
-    /// `allow_duplicate_messages`: overlapping subscriptions may each deliver.
-    pub allow_duplicate_messages: bool,
     /// `persistent_client_expiration`: idle time after which a session is dropped.
     pub persistent_client_expiration: Option<Duration>,
 }
@@ -104,7 +99,6 @@ impl Default for Messages {
             check_retain_source: false,
             queue_qos0_messages: false,
             upgrade_outgoing_qos: false,
-            allow_duplicate_messages: true,
             persistent_client_expiration: None,
         }
     }
@@ -159,20 +153,13 @@ pub struct Persistence {
     pub enabled: bool,
     /// `persistence_location`: the folder; the working directory by default.
     pub location: PathBuf,
-    /// `persistence_file`: name of Mosquitto's own database inside the folder.
-    pub file: String,
     /// `durability` lines, in the order of the file.
     pub durability: Vec<DurabilityRule>,
 }
 
 impl Default for Persistence {
     fn default() -> Persistence {
-        Persistence {
-            enabled: false,
-            location: PathBuf::from("."),
-            file: "mosquitto.db".to_owned(),
-            durability: Vec::new(),
-        }
+        Persistence { enabled: false, location: PathBuf::from("."), durability: Vec::new() }
     }
 }
 

@@ -91,7 +91,6 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             user: "user",
             pid_file: "pid_file",
             sys_interval: "sys_interval",
-            set_tcp_nodelay: "set_tcp_nodelay",
             per_listener_settings: "per_listener_settings",
             enable_control_api: "enable_control_api",
             is_local_only: "listener",
@@ -107,7 +106,6 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             check_retain_source: "check_retain_source",
             queue_qos0_messages: "queue_qos0_messages",
             upgrade_outgoing_qos: "upgrade_outgoing_qos",
-            allow_duplicate_messages: "allow_duplicate_messages",
             persistent_client_expiration: "persistent_client_expiration",
         }
     );
@@ -135,7 +133,6 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         Persistence {
             enabled: "persistence",
             location: "persistence_location",
-            file: "persistence_file",
             durability: "durability",
         }
     );

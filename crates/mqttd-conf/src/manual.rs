@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::directive::{Directive, Meaning, Reload, Scope, Section, Status};
-use crate::directives::GROUPS;
+use crate::directives::{GROUPS, find};
 
 const INTRODUCTION: &[&str] = &[
     "`mqttd -c FILE` reads the configuration of Mosquitto 2: one directive and its value on each \
@@ -86,7 +86,14 @@ fn facts(row: &Directive) -> String {
 }
 
 fn status_text(row: &Directive) -> Option<String> {
-    match row.status {
+    // The options of a section work when the section does; one warning, at its first line, is enough
+    // for a file, but each entry of the manual stands alone.
+    let bridges = find("connection").map_or(Status::Works, |row| row.status);
+    let status = match row.scope() {
+        Scope::Bridge if row.status == Status::Works => bridges,
+        _ => row.status,
+    };
+    match status {
         Status::Works => None,
         Status::Planned => Some("Checked, without effect yet.".to_owned()),
         Status::Unnecessary(why) => {

@@ -6,7 +6,7 @@ use crate::directive::{
     Directive,
     Meaning::{Global, Section},
     Section as Opens, Status,
-    Value::{Flag, Integer, Path, Text},
+    Value::{Flag, Ignored, Integer, Path, Text},
 };
 
 pub(super) const ROWS: &[Directive] = &[
@@ -68,12 +68,15 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::new(
         "set_tcp_nodelay",
-        Global(Flag(|draft, on| draft.config.general.set_tcp_nodelay = on)),
-        "false",
+        Global(Ignored),
+        "",
         "set_tcp_nodelay true",
-        "Sets TCP_NODELAY on the sockets of clients: small packets leave at once, at the price \
-         of more of them.",
-    ),
+        "In Mosquitto, sets TCP_NODELAY on the sockets of clients: small packets leave at once, at \
+         the price of more of them.",
+    )
+    .status(Status::Unnecessary(
+        "TCP_NODELAY is always set; packets that are ready together leave together",
+    )),
     Directive::new(
         "per_listener_settings",
         Global(Flag(|draft, on| draft.config.general.per_listener_settings = on)),

@@ -88,9 +88,8 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Text(|draft, name| draft.listener.bind_interface = Some(name))),
         "every interface",
         "bind_interface eth0",
-        "Listens on the addresses of this network interface only.",
-    )
-    .status(Status::Refused("give the address of the interface: listener PORT ADDRESS")),
+        "Listens on the addresses of this network interface only, those it has at the start.",
+    ),
     Directive::new(
         "max_connections",
         Listener(Integer(-1, i32::MAX as i64, |draft, n| {

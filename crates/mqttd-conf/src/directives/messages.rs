@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::directive::{
     Directive,
     Meaning::Global,
-    Tail,
-    Value::{Flag, Integer, Parsed},
+    Status, Tail,
+    Value::{Flag, Ignored, Integer, Parsed},
 };
 use crate::raw::Draft;
 
@@ -36,7 +36,8 @@ pub(super) const ROWS: &[Directive] = &[
         "check_retain_source true",
         "With true, a retained message is delivered only while its publisher still has the \
          right to publish it.",
-    ),
+    )
+    .status(Status::Planned),
     Directive::new(
         "persistent_client_expiration",
         Global(Parsed(SPAN, Tail::Comment, |draft: &mut Draft, text| {
@@ -65,12 +66,15 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::new(
         "allow_duplicate_messages",
-        Global(Flag(|draft, on| draft.config.messages.allow_duplicate_messages = on)),
-        "true",
+        Global(Ignored),
+        "",
         "allow_duplicate_messages false",
-        "Whether a client with overlapping subscriptions may get a message once for each of \
-         them.",
-    ),
+        "In old Mosquitto, whether a client with overlapping subscriptions could get a message \
+         once for each of them.",
+    )
+    .status(Status::Unnecessary(
+        "a client gets a message once, with every subscription's identifier, as from Mosquitto 2",
+    )),
 ];
 
 const SPAN: &str = "a number and a unit of s, h, d, w, m or y, such as 14d";

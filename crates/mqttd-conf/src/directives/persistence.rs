@@ -5,7 +5,7 @@ use crate::directive::{
     Directive,
     Meaning::Global,
     Status, Tail,
-    Value::{Flag, Ignored, Parsed, Path, Text},
+    Value::{Flag, Ignored, Parsed, Path},
 };
 use crate::raw::Draft;
 
@@ -32,12 +32,15 @@ pub(super) const ROWS: &[Directive] = &[
     .at_start(),
     Directive::new(
         "persistence_file",
-        Global(Text(|draft, name| draft.config.persistence.file = name)),
-        "mosquitto.db",
+        Global(Ignored),
+        "",
         "persistence_file broker.db",
-        "The name of Mosquitto's database in `persistence_location`.",
+        "In Mosquitto, the name of the database in `persistence_location`.",
     )
-    .at_start(),
+    .status(Status::Unnecessary(
+        "the broker's files have names of their own; a database of Mosquitto is taken over by \
+         `mqttd store import-mosquitto`",
+    )),
     Directive::new(
         "durability",
         Global(Parsed(RULE, Tail::Quoted, |draft: &mut Draft, text| {
