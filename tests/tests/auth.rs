@@ -1,5 +1,5 @@
-//! Enhanced authentication (MQTT 5.0 section 4.12) byte for byte: SCRAM-SHA-256 at CONNECT and again
-//! on an open connection. The Client's proofs are computed by Python's hashlib and hmac.
+//! Enhanced authentication (MQTT 5.0 section 4.12) byte for byte: SCRAM-SHA-256 at CONNECT and
+//! again on an open connection. The Client's proofs are computed by Python's hashlib and hmac.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use mqttd_tests::place::TempDir;
 use mqttd_tests::process;
 use mqttd_tests::script::python_program;
 use mqttd_tests::tool::{Tools, publish};
-use mqttd_tests::{Broker, only_our_broker};
+use mqttd_tests::{Broker, only_our_broker, only_our_tools};
 
 const METHOD: &str = "15 <SCRAM-SHA-256>";
 const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
@@ -128,6 +128,29 @@ fn a_client_logs_in_by_scram_and_one_with_a_password_too() {
     Tools::UnderTest
         .publish(&broker, &["-u", "alice", "-P", "wrong", "-t", "t", "-m", "x"])
         .exits(5);
+}
+
+#[test]
+fn our_tools_log_in_by_scram() {
+    only_our_broker!("mosquitto 2.0 has no enhanced authentication of its own");
+    only_our_tools!("mosquitto_pub has no --auth-method");
+    let broker = guarded();
+    let login = ["--auth-method", "SCRAM-SHA-256", "-u", "alice", "-P"];
+    let mut sub =
+        Tools::UnderTest.start_sub(&broker, &[&login[..], &["secret", "-t", "t"]].concat());
+    let seen = process::until(|| {
+        publish(&broker, &[&login[..], &["secret", "-t", "t", "-m", "in"]].concat());
+        sub.line(Duration::from_millis(200))
+    });
+    assert_eq!(seen.as_deref(), Some("in"), "{}", broker.log());
+    let message = ["-t", "t", "-m", "x"];
+    for (rest, code) in [(&["wrong"][..], 0x87), (&["secret", "-V", "311"], 1)] {
+        let arguments = [&login[..], rest, &message[..]].concat();
+        let said = Tools::UnderTest.publish(&broker, &arguments).exits(code);
+        assert!(!said.err().trim().is_empty(), "{said}");
+    }
+    let said = Tools::UnderTest.publish(&broker, &[&login[..2], &message[..]].concat()).exits(1);
+    assert!(said.err().contains("-u"), "{said}");
 }
 
 /// The first message may also be asked for, as SASL has it.

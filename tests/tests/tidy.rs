@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
     ("mqtt-auth", &["mqtt-proto"]),
     ("mqttd-core", &["mqtt-proto", "mqtt-auth"]),
     ("mqttd-conf", &["mqtt-auth"]),
-    ("mqtt-client", &["mqtt-proto", "mqtt-net"]),
+    ("mqtt-client", &["mqtt-proto", "mqtt-net", "mqtt-auth"]),
     ("mqtt-cli", &["mqtt-client", "mqtt-auth", "mqtt-net", "mqtt-proto"]),
     ("mqttd", &["mqtt-proto", "mqtt-auth", "mqtt-net", "mqttd-conf", "mqttd-core", "mqttd-store"]),
 ];

@@ -168,6 +168,17 @@ impl Client {
         answer.await.unwrap_or(Err(RequestError::Closed))
     }
 
+    /// Proves again who we are, by [`Options::authentication`] (5.0, 4.12.1); other requests go on
+    /// meanwhile. A Server that is not convinced closes the connection.
+    ///
+    /// # Errors
+    /// No method is set, an exchange is under way already, it failed, or the connection was lost.
+    pub async fn reauthenticate(&self) -> Result<(), RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Reauthenticate(reply)).await?;
+        answer.await.unwrap_or(Err(RequestError::Closed))
+    }
+
     /// Acknowledges a message in [`Acknowledge::Manual`](crate::Acknowledge::Manual). Without effect
     /// for QoS 0, and when the Session the message belongs to is gone.
     pub fn acknowledge(&self, message: &Message) {
@@ -203,6 +214,7 @@ fn check_filter(filter: &str) -> Result<(), RequestError> {
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<Acknowledged, RequestError>>;
+pub(crate) type AuthReply = oneshot::Sender<Result<(), RequestError>>;
 pub(crate) type AnswerReply = oneshot::Sender<Result<Answer, RequestError>>;
 
 /// What a handle asks of the driver.
@@ -211,6 +223,7 @@ pub(crate) enum Command {
     Publish(Pending),
     Subscribe(Subscribing),
     Unsubscribe(Unsubscribing),
+    Reauthenticate(AuthReply),
 }
 
 #[derive(Debug)]

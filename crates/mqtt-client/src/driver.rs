@@ -3,6 +3,7 @@
 //! A turn: take what handles and the reader want, encode it all into one buffer, write it with one
 //! call, read what is there, answer it. Nothing is done per message that can be done per turn.
 
+mod authenticate;
 mod outgoing;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use mqtt_proto::{Offence, Packet, PacketIdentifier, Properties, PropertiesBuf, R
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use self::authenticate::Reauthentication;
 use self::outgoing::{send_again, send_small};
 use crate::backoff::Attempts;
 use crate::client::{AckDue, Answer, Command, DisconnectRequest, Shared};
@@ -62,6 +64,7 @@ pub(crate) struct Driver {
     /// The reader is behind, so nothing is read from the Server.
     is_paused: bool,
     scratch: Vec<u8>,
+    reauthentication: Option<Reauthentication>,
 }
 
 /// Why a connection is over.
@@ -101,6 +104,7 @@ impl Driver {
             timer_at: None,
             is_paused: false,
             scratch: Vec::new(),
+            reauthentication: None,
         };
         Ok(driver.run(link, connected))
     }
@@ -166,6 +170,7 @@ impl Driver {
             self.send_acks(link, now);
             self.send_commands(link, now);
             self.inbox.put(&mut self.events, std::mem::take(&mut self.event_bytes));
+            let received = received.and_then(|()| self.go_on_authenticating(link, now));
             if let Err(lost) = received.and_then(|()| self.keep_alive(link, now)) {
                 return End::Lost(lost);
             }
@@ -184,6 +189,7 @@ impl Driver {
     /// Ready as soon as one of the sources has something for the next turn.
     fn poll_turn(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         let mut has_work = self.shared.poll_wanted(cx).is_ready();
+        has_work |= self.poll_authentication(cx).is_ready();
         if link.has_output() {
             match link.poll_write(cx) {
                 // Requests may have waited for room in the output.
@@ -292,7 +298,7 @@ impl Driver {
                 let properties = copy(disconnect.properties);
                 return Err(Lost::ServerDisconnect { reason: disconnect.reason, properties });
             }
-            Received::Auth(_) => return Err(Lost::Protocol(Offence::UnexpectedAuth)),
+            Received::Auth(auth) => return self.receive_auth(&auth),
             Received::Connack(_) | Received::Pingresp | Received::Ignored => {}
         }
         if session.sender.owed() > 0 {
@@ -333,6 +339,8 @@ impl Driver {
         let reason = match lost {
             Lost::Protocol(offence) => offence.reason(),
             Lost::KeepAlive => ReasonCode::KeepAliveTimeout,
+            // Not Authorized is the Server's to say (table 3-10).
+            Lost::Authentication(_) => ReasonCode::UnspecifiedError,
             _ => return,
         };
         if self.options.version.has_properties() {
@@ -348,6 +356,7 @@ impl Driver {
     ) -> Option<(Link, Connected)> {
         self.timer_at = None;
         self.is_paused = false;
+        self.forget_authentication();
         loop {
             let may_retry = self.options.reconnect.is_some() && may_retry(&lost);
             let retry_in = may_retry.then(|| attempts.next_wait(random() as u32));
@@ -421,6 +430,7 @@ fn may_retry(lost: &Lost) -> bool {
                 | ReasonCode::ServerMoved
         ),
         Lost::Reconnect(error) => error.is_temporary(),
+        Lost::Authentication(_) => false,
         _ => true,
     }
 }

@@ -8,6 +8,8 @@ use mqtt_proto::connection::SendRefused;
 use mqtt_proto::topic::TopicError;
 use mqtt_proto::{EncodeError, Offence, PropertiesBuf, ReasonCode, Version};
 
+use crate::authentication::AuthenticationError;
+
 /// Why no connection came about.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -33,6 +35,9 @@ pub enum ConnectError {
     Refused(Refusal),
     /// The Server broke the protocol.
     Protocol(Offence),
+    /// Enhanced authentication failed on our side: bad credentials, or a Server that can't prove
+    /// itself.
+    Authentication(AuthenticationError),
 }
 
 /// A CONNACK that refuses the connection.
@@ -83,7 +88,7 @@ impl ConnectError {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Options(_) => false,
+            Self::Options(_) | Self::Authentication(_) => false,
             _ => true,
         }
     }
@@ -102,6 +107,7 @@ impl fmt::Display for ConnectError {
             Self::Protocol(offence) => {
                 write!(f, "the server broke the protocol: {offence} ({})", offence.clause())
             }
+            Self::Authentication(error) => write!(f, "authentication failed: {error}"),
         }
     }
 }
@@ -143,6 +149,8 @@ pub enum Lost {
     KeepAlive,
     /// The Server broke the protocol, and we closed the connection.
     Protocol(Offence),
+    /// Authenticating again failed on our side.
+    Authentication(AuthenticationError),
     /// An attempt to connect again failed.
     Reconnect(ConnectError),
 }
@@ -164,6 +172,7 @@ impl fmt::Display for Lost {
             Self::Protocol(offence) => {
                 write!(f, "the server broke the protocol: {offence} ({})", offence.clause())
             }
+            Self::Authentication(error) => write!(f, "authentication failed: {error}"),
             Self::Reconnect(error) => error.fmt(f),
         }
     }
@@ -185,6 +194,8 @@ pub enum RequestError {
     Server(SendRefused),
     /// It does not fit on the wire.
     Encode(EncodeError),
+    /// Authenticating again failed on our side.
+    Authentication(AuthenticationError),
 }
 
 impl fmt::Display for RequestError {
@@ -195,6 +206,7 @@ impl fmt::Display for RequestError {
             Self::Topic(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
             Self::Encode(error) => error.fmt(f),
+            Self::Authentication(error) => write!(f, "authentication failed: {error}"),
         }
     }
 }

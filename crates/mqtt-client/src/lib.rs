@@ -32,10 +32,11 @@
 //!   none for a message.
 //!
 //! Where to look: [`options`] how to connect, [`url`] the same as a URL, [`client`] the handle,
-//! [`incoming`] the stream, [`message`] what travels, [`error`] what can go wrong. `examples/` has
-//! publish, subscribe and request/response.
+//! [`authentication`] SCRAM and other methods of 5.0, [`incoming`] the stream, [`message`] what
+//! travels, [`error`] what can go wrong. `examples/` has publish, subscribe and request/response.
 #![forbid(unsafe_code)]
 
+pub mod authentication;
 pub mod backoff;
 pub mod client;
 mod driver;
@@ -49,6 +50,9 @@ pub mod tls;
 mod transport;
 pub mod url;
 
+pub use authentication::{
+    AuthenticationError, AuthenticationExchange, AuthenticationMethod, ScramSha256,
+};
 pub use backoff::Backoff;
 pub use client::{Acknowledged, Answer, Client, Delivery, Subscription};
 pub use error::{ConnectError, Lost, Refusal, RequestError};

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use mqtt_net::Stream;
 use mqtt_proto::codec::Frame;
-use mqtt_proto::connection::{ClientConnection, Opening};
-use mqtt_proto::packet::{Connack, Connect, Will};
-use mqtt_proto::{Offence, Packet, PropertiesBuf, Version};
+use mqtt_proto::connection::{ClientConnection, Opening, Received};
+use mqtt_proto::packet::{Auth, Connack, Connect, Will};
+use mqtt_proto::{Offence, Packet, PropertiesBuf, ReasonCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::authentication::{self, AuthenticationError, AuthenticationExchange, data_of, push_to};
 use crate::client::{Acknowledged, Reply};
 use crate::error::{ConnectError, Refusal, RequestError};
 use crate::incoming::Connected;
@@ -69,7 +70,18 @@ impl Link {
         clean_start: bool,
     ) -> Result<(Self, Connected), ConnectError> {
         let stream = transport::open(&options.transport).await?;
-        let connect = connect_packet(options, client_id, clean_start);
+        let mut properties = options.connect_properties.clone();
+        let mut login = None;
+        if let Some(method) = &options.authentication {
+            let (exchange, data) = method.begin().map_err(ConnectError::Authentication)?;
+            push_to(&mut properties, method.name(), data.as_deref())
+                .map_err(|error| ConnectError::Options(format!("CONNECT: {error}")))?;
+            login = Some((method.name(), exchange));
+        }
+        let connect = Connect {
+            properties: properties.as_properties(),
+            ..connect_packet(options, client_id, clean_start)
+        };
         let mut link = Self {
             stream,
             connection: ClientConnection::new(Opening::of(&connect), 0),
@@ -90,11 +102,15 @@ impl Link {
             trace(Direction::Sent, &Packet::Connect(connect));
         }
         poll_fn(|cx| link.poll_write(cx)).await.map_err(ConnectError::Io)?;
-        let connected = link.wait_for_connack(options.version).await?;
+        let connected = link.wait_for_connack(options.version, login).await?;
         Ok((link, connected))
     }
 
-    async fn wait_for_connack(&mut self, version: Version) -> Result<Connected, ConnectError> {
+    async fn wait_for_connack(
+        &mut self,
+        version: Version,
+        mut login: Option<(&str, Box<dyn AuthenticationExchange>)>,
+    ) -> Result<Connected, ConnectError> {
         loop {
             if let Some(bytes) = self.next_packet().map_err(ConnectError::Protocol)? {
                 let now = self.now();
@@ -102,11 +118,22 @@ impl Link {
                 self.trace(Direction::Received, &packet);
                 let received = self.connection.on_received(packet, now);
                 match received.map_err(ConnectError::Protocol)? {
-                    mqtt_proto::connection::Received::Connack(connack) => {
-                        return accepted(version, connack);
+                    Received::Connack(connack) => {
+                        let connected = accepted(version, connack)?;
+                        if let Some((method, mut exchange)) = login {
+                            let data = data_of(connack.properties, method);
+                            let data = data.map_err(ConnectError::Protocol)?;
+                            let end = exchange.finish(data.as_deref());
+                            end.map_err(ConnectError::Authentication)?;
+                        }
+                        return Ok(connected);
                     }
-                    // AUTH: an exchange nobody here can go on with.
-                    _ => return Err(ConnectError::Protocol(Offence::UnexpectedAuth)),
+                    Received::Auth(auth) => {
+                        login = Some(self.answer_auth(login, &auth).await?);
+                        continue;
+                    }
+                    // The rules of the connection let nothing else through before CONNACK.
+                    _ => return Err(ConnectError::Protocol(Offence::PacketBeforeConnack)),
                 }
             }
             match poll_fn(|cx| self.poll_read(cx)).await {
@@ -115,6 +142,29 @@ impl Link {
                 Err(error) => return Err(ConnectError::Io(error)),
             }
         }
+    }
+
+    /// Goes on with an exchange before CONNACK.
+    async fn answer_auth<'a>(
+        &mut self,
+        login: Option<(&'a str, Box<dyn AuthenticationExchange>)>,
+        auth: &Auth<'_>,
+    ) -> Result<(&'a str, Box<dyn AuthenticationExchange>), ConnectError> {
+        let unexpected = ConnectError::Protocol(Offence::UnexpectedAuth);
+        let (method, exchange) = login.ok_or(unexpected)?;
+        let data = data_of(auth.properties, method).map_err(ConnectError::Protocol)?;
+        let (exchange, answer) = authentication::answer(exchange, data).await;
+        let answer = answer.map_err(ConnectError::Authentication)?;
+        let mut properties = PropertiesBuf::new();
+        let too_large = |error| ConnectError::Authentication(AuthenticationError(error));
+        push_to(&mut properties, method, Some(&answer))
+            .map_err(|error| too_large(error.to_string()))?;
+        let reason = ReasonCode::ContinueAuthentication;
+        let packet = Packet::Auth(Auth { reason, properties: properties.as_properties() });
+        let now = self.now();
+        self.send(&packet, now).map_err(|error| too_large(error.to_string()))?;
+        poll_fn(|cx| self.poll_write(cx)).await.map_err(ConnectError::Io)?;
+        Ok((method, exchange))
     }
 
     /// Milliseconds on this connection's clock.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{EncodeError, Packet, PropertiesBuf, QoS, Version};
 
+use crate::authentication::AuthenticationMethod;
 use crate::backoff::Backoff;
 use crate::tls::Tls;
 
@@ -38,6 +39,9 @@ pub struct Options {
     pub username: Option<String>,
     /// Password.
     pub password: Option<Bytes>,
+    /// Enhanced authentication (5.0), at CONNECT and by
+    /// [`Client::reauthenticate`](crate::Client::reauthenticate).
+    pub authentication: Option<Arc<dyn AuthenticationMethod>>,
     /// What the Server publishes when we vanish.
     pub will: Option<Will>,
     /// 5.0 properties of CONNECT: Session Expiry Interval, Receive Maximum, User Properties, …
@@ -179,6 +183,7 @@ impl Default for Options {
             keep_alive_seconds: 60,
             username: None,
             password: None,
+            authentication: None,
             will: None,
             connect_properties: PropertiesBuf::new(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
@@ -231,6 +236,15 @@ impl Options {
             mqtt_proto::topic::TopicName::new(&will.topic)
                 .map_err(|error| format!("the will's topic is not valid: {error}"))?;
         }
+        if self.authentication.is_some() {
+            if !self.version.has_properties() {
+                return Err("an authentication method needs MQTT 5.0".to_owned());
+            }
+            let properties = self.connect_properties.as_properties();
+            if properties.get(PropertyId::AuthenticationMethod).is_some() {
+                return Err("two authentication methods for one connection".to_owned());
+            }
+        }
         if self.max_in_flight == 0 {
             return Err("max_in_flight must be at least 1".to_owned());
         }
@@ -248,6 +262,7 @@ impl fmt::Debug for Options {
             .field("keep_alive_seconds", &self.keep_alive_seconds)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("authentication", &self.authentication.as_ref().map(|method| method.name()))
             .field("will", &self.will)
             .field("connect_properties", &self.connect_properties)
             .field("max_in_flight", &self.max_in_flight)

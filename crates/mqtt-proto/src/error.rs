@@ -99,9 +99,12 @@ offences! {
     PacketFromWrongRole, ProtocolError, "MQTT 2.1.2", "packet of this type is only sent by the other side";
     UnexpectedAuth, ProtocolError, "MQTT 4.12", "AUTH without an authentication method in CONNECT";
     AuthenticationMethodChanged, ProtocolError, "MQTT-4.12.0-5", "authentication method differs from the one in CONNECT";
-    AuthenticationMethodMissing, ProtocolError, "MQTT 3.15.2.2.2", "AUTH does not name its authentication method";
-    UnexpectedAuthStep, ProtocolError, "MQTT 3.15.2.1", "reason code of AUTH does not fit the exchange";
-    PacketDuringAuthentication, ProtocolError, "MQTT-3.1.2-30", "client sent a packet other than AUTH or DISCONNECT before CONNACK";
+    AuthenticationMethodMissing, ProtocolError, "MQTT 3.15.2.2.2",
+        "AUTH does not name its authentication method";
+    UnexpectedAuthStep, ProtocolError, "MQTT 3.15.2.1",
+        "reason code of AUTH does not fit the exchange";
+    PacketDuringAuthentication, ProtocolError, "MQTT-3.1.2-30",
+        "client sent a packet other than AUTH or DISCONNECT before CONNACK";
     PacketBeforeConnack, ProtocolError, "MQTT-3.2.0-1", "server sent another packet before CONNACK";
     PacketIdentifierUnknown, ProtocolError, "MQTT 4.3", "acknowledgement for a packet identifier that is not in use";
     KeepAliveTimeout, KeepAliveTimeout, "MQTT-3.1.2-22", "nothing received within one and a half times the keep alive";

@@ -1,6 +1,6 @@
-//! Enhanced authentication on an open connection (MQTT 5.0 section 4.12): whose turn it is, and what
-//! the Client is told. What is proved and how is the body's business; before CONNACK it is all the
-//! body's.
+//! Enhanced authentication on an open connection (MQTT 5.0 section 4.12): whose turn it is, and
+//! what the Client is told. What is proved and how is the body's business; before CONNACK it is all
+//! the body's.
 //!
 //! ```text
 //!            AUTH 0x19                  Continue: AUTH 0x18

@@ -204,8 +204,8 @@ impl Visitor<'_> {
         }
     }
 
-    /// Who the Client is, and whether it may come in. An exchange of AUTH packets goes over `stream`,
-    /// `rest` being what has been read of it.
+    /// Who the Client is, and whether it may come in. An exchange of AUTH packets goes over
+    /// `stream`, `rest` being what has been read of it.
     async fn verify(
         &self,
         bytes: &[u8],

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::process;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 use mqtt_client::{
-    Backoff, Options, PropertyId, Proxy, QoS, Transport, Value, Version, WebSocket, Will,
+    Backoff, Options, PropertyId, Proxy, QoS, ScramSha256, Transport, Value, Version, WebSocket,
+    Will,
 };
 
 use super::property::{self, Packet, Property};
@@ -81,6 +83,9 @@ pub struct ConnectionArgs {
     /// connect, publish, subscribe, unsubscribe, disconnect or will
     #[arg(short = 'D', long, value_name = "PROPERTY", value_parser = property::parse)]
     pub property: Vec<Property>,
+    /// Log in by SCRAM-SHA-256 instead of sending the password; switches to MQTT 5.0
+    #[arg(long, value_name = "METHOD", value_parser = ["SCRAM-SHA-256"])]
+    pub auth_method: Option<String>,
     /// Send small packets at once (always so; for compatibility)
     #[arg(long)]
     pub nodelay: bool,
@@ -104,7 +109,9 @@ pub struct ConnectionArgs {
 impl ConnectionArgs {
     /// The version that is meant: what is given, else 5.0 if something needs it, else `usual`.
     pub fn version(&self, usual: Version) -> Version {
-        let needs_v5 = !self.property.is_empty() || self.session_expiry.is_some();
+        let needs_v5 = !self.property.is_empty()
+            || self.session_expiry.is_some()
+            || self.auth_method.is_some();
         match self.protocol_version {
             Some(version) => version,
             None if needs_v5 => Version::V5,
@@ -136,6 +143,16 @@ impl ConnectionArgs {
         options.username = secret.username.clone();
         options.password =
             secret.password().map_err(|text| Failure::new(format!("Error: {text}")))?;
+        if self.auth_method.is_some() {
+            // The name goes in the exchange, the password nowhere.
+            let (Some(username), Some(password)) =
+                (options.username.take(), options.password.take())
+            else {
+                return Err(usage("--auth-method needs a user (-u) and a password.".to_owned()));
+            };
+            let method = ScramSha256::new(username, password);
+            options.authentication = Some(Arc::new(method));
+        }
         if options.password.is_some()
             && options.username.is_none()
             && options.version.password_needs_username()

@@ -37,6 +37,10 @@ impl Driver {
                 Command::Publish(pending) => self.send_publish(link, pending, now),
                 Command::Subscribe(request) => self.send_subscribe(link, request, now),
                 Command::Unsubscribe(request) => self.send_unsubscribe(link, request, now),
+                Command::Reauthenticate(reply) => {
+                    self.send_reauthenticate(link, reply, now);
+                    None
+                }
             };
             if let Some(command) = unsent {
                 self.held.push_front(command);

@@ -159,6 +159,8 @@ pub enum SendRefused {
     Retain,
     /// The Topic Alias is above the Server's Topic Alias Maximum \[MQTT-3.3.2-9\].
     TopicAlias,
+    /// It is not the Client's turn to send this AUTH (4.12).
+    AuthenticationTurn,
 }
 
 impl fmt::Display for SendRefused {
@@ -174,6 +176,7 @@ impl fmt::Display for SendRefused {
             Self::QoS(qos) => write!(f, "the server does not support QoS {}", *qos as u8),
             Self::Retain => f.write_str("the server does not support retained messages"),
             Self::TopicAlias => f.write_str("the topic alias is above the server's maximum"),
+            Self::AuthenticationTurn => f.write_str("it is not the client's turn to authenticate"),
         }
     }
 }
@@ -197,6 +200,16 @@ pub struct ClientConnection {
     unacknowledged: u16,
     /// QoS 1 and 2 messages of ours the Server has not acknowledged on this connection.
     in_flight: u16,
+    authentication: Turn,
+}
+
+/// Whose turn it is in an exchange of enhanced authentication (4.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// There is no exchange.
+    Nobody,
+    Client,
+    Server,
 }
 
 impl ClientConnection {
@@ -210,6 +223,11 @@ impl ClientConnection {
             aliases: Vec::new(),
             unacknowledged: 0,
             in_flight: 0,
+            // CONNECT has begun the exchange.
+            authentication: match opening.has_authentication_method {
+                true => Turn::Server,
+                false => Turn::Nobody,
+            },
         }
     }
 
@@ -255,13 +273,22 @@ impl ClientConnection {
         }
         match packet {
             Packet::Publish(publish) => self.may_publish(publish),
-            Packet::Auth(_) if !self.opening.has_authentication_method => {
-                Err(SendRefused::WrongRole)
-            }
+            Packet::Auth(auth) => self.may_authenticate(auth),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(SendRefused::WrongRole)
             }
             _ => Ok(()),
+        }
+    }
+
+    fn may_authenticate(&self, auth: &Auth<'_>) -> Result<(), SendRefused> {
+        if !self.opening.has_authentication_method {
+            return Err(SendRefused::WrongRole);
+        }
+        match (auth.reason, self.authentication, self.phase) {
+            (ReasonCode::ContinueAuthentication, Turn::Client, _)
+            | (ReasonCode::ReAuthenticate, Turn::Nobody, Phase::Connected) => Ok(()),
+            _ => Err(SendRefused::AuthenticationTurn),
         }
     }
 
@@ -291,6 +318,7 @@ impl ClientConnection {
             }
             Packet::Puback(_) | Packet::Pubcomp(_) => self.acknowledged_one(),
             Packet::Pubrec(ack) if ack.reason.is_error() => self.acknowledged_one(),
+            Packet::Auth(_) => self.authentication = Turn::Server,
             Packet::Pingreq => self.keep_alive.on_pingreq(now),
             Packet::Disconnect(_) => self.phase = Phase::Closing,
             _ => {}
@@ -333,6 +361,7 @@ impl ClientConnection {
                 if connack.session_present && self.opening.clean_start {
                     return Err(Offence::SessionPresentUnwanted);
                 }
+                self.authentication = Turn::Nobody;
                 if connack.is_accepted() {
                     self.phase = Phase::Connected;
                     self.server = ServerLimits::of(connack.properties);
@@ -391,13 +420,17 @@ impl ClientConnection {
         })
     }
 
-    fn receive_auth<'a>(&self, auth: Auth<'a>) -> Result<Received<'a>, Offence> {
-        // Only a Client asks for re-authentication (3.15.2.1).
-        let is_allowed = self.opening.has_authentication_method
-            && auth.reason != ReasonCode::ReAuthenticate
-            && (auth.reason == ReasonCode::ContinueAuthentication
-                || self.phase == Phase::Connected);
-        if is_allowed { Ok(Received::Auth(auth)) } else { Err(Offence::UnexpectedAuth) }
+    fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Result<Received<'a>, Offence> {
+        if !self.opening.has_authentication_method {
+            return Err(Offence::UnexpectedAuth);
+        }
+        self.authentication = match (self.authentication, auth.reason, self.phase) {
+            (Turn::Server, ReasonCode::ContinueAuthentication, _) => Turn::Client,
+            (Turn::Server, ReasonCode::Success, Phase::Connected) => Turn::Nobody,
+            // Only a Client asks for re-authentication (3.15.2.1).
+            _ => return Err(Offence::UnexpectedAuthStep),
+        };
+        Ok(Received::Auth(auth))
     }
 
     fn freed_one(&mut self) {
@@ -552,7 +585,9 @@ mod tests {
         }
         match packet_type {
             Connect | Subscribe | Unsubscribe | Pingreq => Err(Offence::PacketFromWrongRole),
-            Auth if authenticates => Ok(()),
+            Auth if authenticates && phase == Phase::Opening => Ok(()),
+            // Nobody has asked for a new exchange.
+            Auth if authenticates => Err(Offence::UnexpectedAuthStep),
             Auth => Err(Offence::UnexpectedAuth),
             Connack if phase == Phase::Opening => Ok(()),
             _ if phase == Phase::Opening => Err(Offence::PacketBeforeConnack),
@@ -602,14 +637,68 @@ mod tests {
                 let early = ClientConnection::new(opening, 0).may_send(&packet, 1);
                 let late = closing(opening).may_send(&packet, 1);
                 let now = connected(opening).may_send(&packet, 1);
-                assert_eq!(early.is_ok(), packet_type == Auth && authenticates, "{packet_type:?}");
+                // Before CONNACK AUTH alone may go out, and that only when it is asked for.
+                let is_early = packet_type == Auth && authenticates;
+                let turn = Err(SendRefused::AuthenticationTurn);
+                let early_end = if is_early { turn } else { early };
+                assert_eq!((early.is_err(), early), (true, early_end), "{packet_type:?}");
                 assert!(late.is_err(), "{packet_type:?}");
                 let is_ours =
-                    !matches!(packet_type, Connect | Connack | Suback | Unsuback | Pingresp)
-                        && (packet_type != Auth || authenticates);
+                    !matches!(packet_type, Connect | Connack | Suback | Unsuback | Pingresp | Auth);
                 assert_eq!(now.is_ok(), is_ours, "{packet_type:?}");
             }
         }
+    }
+
+    /// Every AUTH of either side at every turn, before and after CONNACK.
+    #[test]
+    fn authentication_goes_by_turns() {
+        use ReasonCode::{ContinueAuthentication, ReAuthenticate, Success};
+        let opening = Opening { has_authentication_method: true, ..opening(Version::V5) };
+        let auth = |reason| Packet::Auth(Auth { reason, properties: Properties::EMPTY });
+        let machine = |phase, turn| {
+            let mut machine = match phase {
+                Phase::Opening => ClientConnection::new(opening, 0),
+                _ => connected(opening),
+            };
+            match (phase, turn) {
+                (_, Turn::Nobody) => {}
+                (Phase::Opening, _) => {}
+                _ => machine.on_sent(&auth(ReAuthenticate), 0),
+            }
+            if turn == Turn::Client {
+                machine.on_received(auth(ContinueAuthentication), 0).unwrap();
+            }
+            assert_eq!((machine.phase(), machine.authentication), (phase, turn));
+            machine
+        };
+        for (phase, turn) in [
+            (Phase::Opening, Turn::Server),
+            (Phase::Opening, Turn::Client),
+            (Phase::Connected, Turn::Nobody),
+            (Phase::Connected, Turn::Server),
+            (Phase::Connected, Turn::Client),
+        ] {
+            for reason in [Success, ContinueAuthentication, ReAuthenticate] {
+                let may_send = machine(phase, turn).may_send(&auth(reason), 1).is_ok();
+                let expected = (turn == Turn::Client && reason == ContinueAuthentication)
+                    || (turn == Turn::Nobody && reason == ReAuthenticate);
+                assert_eq!(may_send, expected, "sends {reason} in {phase:?}, {turn:?}");
+                let received = machine(phase, turn).on_received(auth(reason), 0);
+                let is_allowed = turn == Turn::Server
+                    && (reason == ContinueAuthentication
+                        || (reason == Success && phase == Phase::Connected));
+                let expected = match is_allowed {
+                    true => Ok(()),
+                    false => Err(Offence::UnexpectedAuthStep),
+                };
+                assert_eq!(received.map(|_| ()), expected, "gets {reason} in {phase:?}, {turn:?}");
+            }
+        }
+        let mut machine = machine(Phase::Connected, Turn::Client);
+        machine.on_sent(&auth(ContinueAuthentication), 0);
+        machine.on_received(auth(Success), 0).unwrap();
+        assert_eq!(machine.authentication, Turn::Nobody);
     }
 
     #[test]
