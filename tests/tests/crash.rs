@@ -1,8 +1,8 @@
 //! A broker under load is killed (SIGKILL) at random moments and started again, and every promise
 //! its Clients heard is compared with what is there afterwards.
 //!
-//! MQTTD_CRASH_ROUNDS=100 for the long run (10 without), MQTTD_CRASH_SEED=N to repeat the moments of
-//! a failure. What the threads do in between is not repeatable.
+//! MQTTD_CRASH_ROUNDS=100 for the long run (10 without), MQTTD_CRASH_SEED=N to repeat the moments
+//! of a failure. What the threads do in between is not repeatable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -140,7 +140,7 @@ fn receiver(load: &Load, name: &str, subscribed: &AtomicBool) {
                 Err(error) if is_timeout(&error) => return Ok(()),
                 other => other?,
             };
-            let mut note = |payload: Vec<u8>| {
+            let note = |payload: Vec<u8>| {
                 let payload = format!("{name}: {}", String::from_utf8(payload).unwrap());
                 *load.received.lock().unwrap().entry(payload).or_default() += 1;
             };
@@ -244,13 +244,67 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     rounds_of_kills(1, true);
 }
 
-/// Between shards a QoS 2 message can come twice: when the kill comes after the receiver's shard has
-/// kept the message and before the publisher's shard has noted its identifier. `docs/durability.md`
-/// says so.
+/// Between shards a QoS 2 message can come twice: when the kill comes after the receiver's shard
+/// has kept the message and before the publisher's shard has noted its identifier.
+/// `docs/durability.md` says so.
 #[test]
 fn nothing_acknowledged_is_lost_between_shards() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
     rounds_of_kills(3, false);
+}
+
+const PUBLISHERS: [(&str, u8); 4] = [("one a", 1), ("one b", 1), ("two a", 2), ("two b", 2)];
+const RECEIVERS: [&str; 2] = ["receiver a", "receiver b"];
+
+type Client = thread::JoinHandle<u64>;
+
+/// Starts publishers and others, the receivers' subscriptions first.
+fn start_clients(load: &Arc<Load>) -> (Vec<Client>, Vec<Client>) {
+    let spawn = |part: Box<dyn FnOnce(&Load) -> u64 + Send>| {
+        let load = Arc::clone(load);
+        thread::spawn(move || part(&load))
+    };
+    let mut others = Vec::new();
+    let ready: [Arc<AtomicBool>; RECEIVERS.len()] = Default::default();
+    for (name, ready) in RECEIVERS.into_iter().zip(&ready) {
+        let ready = Arc::clone(ready);
+        others.push(spawn(Box::new(move |load| {
+            receiver(load, name, &ready);
+            0
+        })));
+    }
+    let until = Instant::now() + PATIENCE;
+    while !ready.iter().all(|ready| ready.load(SeqCst)) {
+        assert!(Instant::now() < until, "the receivers don't get their subscriptions");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let publishers =
+        PUBLISHERS.map(|(name, qos)| spawn(Box::new(move |load| publisher(load, name, qos))));
+    let more: [fn(&Load); 2] = [retainer, settler];
+    others.extend(more.map(|part| {
+        spawn(Box::new(move |load| {
+            part(load);
+            0
+        }))
+    }));
+    (publishers.into(), others)
+}
+
+/// Everything that was acknowledged has come; with `exactly_once`, QoS 2 not twice.
+fn check_received(load: &Load, finished: &[u64], exactly_once: bool) {
+    let received = load.received.lock().unwrap();
+    for receiver in RECEIVERS {
+        for ((name, qos), count) in PUBLISHERS.iter().zip(finished) {
+            for number in 1..=*count {
+                let payload = format!("{receiver}: {name} {number}");
+                let times = received.get(&payload).copied().unwrap_or(0);
+                assert!(times > 0, "'{payload}' was acknowledged and is lost");
+                if *qos == 2 && exactly_once {
+                    assert_eq!(times, 1, "'{payload}' at QoS 2");
+                }
+            }
+        }
+    }
 }
 
 fn rounds_of_kills(shards: u8, exactly_once: bool) {
@@ -264,34 +318,7 @@ fn rounds_of_kills(shards: u8, exactly_once: bool) {
          shards {shards}\nlog_type error\nlog_type warning\nconnection_messages false"
     ));
     let load = Load::new(broker.port());
-    let ready: [Arc<AtomicBool>; 2] = Default::default();
-    let spawn = |part: Box<dyn FnOnce(&Load) -> u64 + Send>| {
-        let load = Arc::clone(&load);
-        thread::spawn(move || part(&load))
-    };
-    let mut others = Vec::new();
-    for (name, ready) in ["receiver a", "receiver b"].into_iter().zip(&ready) {
-        let ready = Arc::clone(ready);
-        others.push(spawn(Box::new(move |load| {
-            receiver(load, name, &ready);
-            0
-        })));
-    }
-    let until = Instant::now() + PATIENCE;
-    while !ready.iter().all(|ready| ready.load(SeqCst)) {
-        assert!(Instant::now() < until, "the receivers don't get their subscriptions");
-        thread::sleep(Duration::from_millis(2));
-    }
-    let names = [("one a", 1), ("one b", 1), ("two a", 2), ("two b", 2)];
-    let publishers =
-        names.map(|(name, qos)| spawn(Box::new(move |load| publisher(load, name, qos))));
-    let more: [fn(&Load); 2] = [retainer, settler];
-    others.extend(more.map(|part| {
-        spawn(Box::new(move |load| {
-            part(load);
-            0
-        }))
-    }));
+    let (publishers, others) = start_clients(&load);
     for round in 0..rounds {
         thread::sleep(Duration::from_millis(20 + random(&mut seed, 400)));
         let acknowledged = load.retained_acknowledged.load(SeqCst);
@@ -311,22 +338,10 @@ fn rounds_of_kills(shards: u8, exactly_once: bool) {
         thread::sleep(Duration::from_millis(20));
     }
     load.is_over.store(true, SeqCst);
-    others.into_iter().for_each(|it| drop(it.join().unwrap()));
-    let received = load.received.lock().unwrap();
-    for receiver in ["receiver a", "receiver b"] {
-        for ((name, qos), count) in names.iter().zip(&finished) {
-            for number in 1..=*count {
-                let payload = format!("{receiver}: {name} {number}");
-                match received.get(&payload) {
-                    None => panic!("'{payload}' was acknowledged and is lost\n{}", broker.log()),
-                    Some(times) if *qos == 2 && exactly_once => {
-                        assert_eq!(*times, 1, "'{payload}' at QoS 2");
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
+    for client in others {
+        client.join().unwrap();
     }
+    check_received(&load, &finished, exactly_once);
     let (log, subscribed) = (broker.log(), load.subscribed.lock().unwrap().len());
     assert!(!log.contains("Error"), "{log}");
     let cut = load.cut.load(SeqCst);

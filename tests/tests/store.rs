@@ -1,6 +1,6 @@
-//! `mqttd store …`, and what the broker does with a store that is in use, newer, torn, damaged or full.
-//! A read-only disk is left to the tests of `mqttd-store`: the system makes no disk read-only while
-//! a broker writes to it.
+//! `mqttd store …`, and what the broker does with a store that is in use, newer, torn, damaged or
+//! full. A read-only disk is left to the tests of `mqttd-store`: the system makes no disk read-only
+//! while a broker writes to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -159,6 +159,12 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The log of a broker that was started twice: its ports accept before the store is read.
+fn log_of_start(broker: &Broker) -> String {
+    let log = until(|| Some(broker.log()).filter(|log| log.matches(" running\n").count() == 2));
+    log.unwrap_or_else(|| panic!("the second start does not come to its end\n{}", broker.log()))
+}
+
 #[test]
 fn a_torn_tail_is_one_line_and_costs_nothing_that_was_acknowledged() {
     only_our_broker!("mqttd store");
@@ -173,7 +179,7 @@ fn a_torn_tail_is_one_line_and_costs_nothing_that_was_acknowledged() {
     let said = store(&["check", text(broker.dir())]).ok().out();
     assert_eq!(said.matches("torn tail").count(), 1, "{said}");
     broker.start();
-    let log = broker.log();
+    let log = log_of_start(&broker);
     assert_eq!(log.matches("Warning: store").count(), 1, "{log}");
     assert!(log.contains("a batch that was not written whole"), "{log}");
     expect_queue(&broker);
@@ -197,7 +203,7 @@ fn a_flipped_bit_is_found_and_never_served() {
     let name = path.file_name().unwrap().to_str().unwrap();
     assert!(said.contains("damage") && said.contains(name) && said.contains("Damaged."), "{said}");
     broker.start();
-    let log = broker.log();
+    let log = log_of_start(&broker);
     assert!(log.contains("Error: store") && log.contains(name), "{log}");
     let mut peer = Peer::tcp(&broker);
     assert!(peer.join(Level::V5, "00", "11 00015180", "sleeper"));
@@ -319,9 +325,9 @@ fn as_version_5(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-#[test]
-fn mosquittos_sessions_queues_and_retained_messages_go_on_here() {
-    only_our_broker!("mqttd store");
+/// Mosquitto's database with queues, exchanges in each stage and retained messages, and the packet
+/// identifiers of a released and a sent message.
+fn mosquittos_database() -> (Vec<u8>, u16, u16) {
     let mut mosquitto = Broker::mosquitto("persistence true\npersistence_location {dir}/");
     let mut peer = Peer::tcp(&mosquitto);
     peer.join(Level::V311, "00", "", "old");
@@ -351,7 +357,47 @@ fn mosquittos_sessions_queues_and_retained_messages_go_on_here() {
     sender.send("34 [ <queue/c> 0009 'half' ]");
     sender.expect("50 02 0009");
     mosquitto.stop();
-    let six = fs::read(mosquitto.file("mosquitto.db")).unwrap();
+    (fs::read(mosquitto.file("mosquitto.db")).unwrap(), released, sent)
+}
+
+/// Clients find here what they left at Mosquitto's.
+fn expect_what_mosquitto_had(broker: &Broker, released: u16, sent: u16) {
+    let mut sender = Peer::tcp(broker);
+    assert!(sender.join(Level::V311, "00", "", "sender"));
+    sender.send("3c [ <queue/c> 0009 'half' ]");
+    sender.expect("50 02 0009");
+    sender.send("62 02 0009");
+    sender.expect("70 02 0009");
+    let mut new = Peer::tcp(broker);
+    assert!(new.join(Level::V5, "00", "11 00015180", "new"));
+    for number in 1..=5 {
+        let got = new.expect_message("queue/b", &format!("both {number}"), 1);
+        assert_eq!(got.properties, [0x0B, 7]);
+    }
+    new.expect_nothing();
+    let mut old = Peer::tcp(broker);
+    assert!(old.join(Level::V311, "00", "", "old"));
+    let first = old.packet("PUBREL");
+    let id = released.to_be_bytes();
+    assert_eq!(first, [0x62, 2, id[0], id[1]]);
+    old.send(&format!("70 02 {released:04x}"));
+    let got = old.expect_message("queue/a", "sent", 2);
+    assert_eq!((got.packet_id, got.dup), (sent, true));
+    for number in 1..=5 {
+        old.expect_message("queue/b", &format!("both {number}"), 1);
+    }
+    old.expect_message("queue/c", "half", 2);
+    old.expect_nothing();
+    old.subscribe("lamp", 1);
+    assert!(old.expect_message("lamp", "on", 1).retain);
+    old.subscribe("gone", 1);
+    old.expect_nothing();
+}
+
+#[test]
+fn mosquittos_sessions_queues_and_retained_messages_go_on_here() {
+    only_our_broker!("mqttd store");
+    let (six, released, sent) = mosquittos_database();
     for (version, bytes) in [(6, six.clone()), (5, as_version_5(&six))] {
         let lines = format!("{PERSISTENT}\nlistener {{port}} 127.0.0.1\nallow_anonymous true");
         let broker = Broker::prepared(place::broker_under_test(), &lines);
@@ -360,40 +406,64 @@ fn mosquittos_sessions_queues_and_retained_messages_go_on_here() {
         let counts = "3 sessions, 2 subscriptions, 12 waiting messages, 1 retained messages";
         assert!(said.err().contains(counts), "version {version}: {said}");
         let broker = broker.started();
-        let mut sender = Peer::tcp(&broker);
-        assert!(sender.join(Level::V311, "00", "", "sender"));
-        sender.send("3c [ <queue/c> 0009 'half' ]");
-        sender.expect("50 02 0009");
-        sender.send("62 02 0009");
-        sender.expect("70 02 0009");
-        let mut new = Peer::tcp(&broker);
-        assert!(new.join(Level::V5, "00", "11 00015180", "new"));
-        for number in 1..=5 {
-            let got = new.expect_message("queue/b", &format!("both {number}"), 1);
-            assert_eq!(got.properties, [0x0B, 7]);
-        }
-        new.expect_nothing();
-        let mut old = Peer::tcp(&broker);
-        assert!(old.join(Level::V311, "00", "", "old"));
-        let first = old.packet("PUBREL");
-        let id = released.to_be_bytes();
-        assert_eq!(first, [0x62, 2, id[0], id[1]], "version {version}");
-        old.send(&format!("70 02 {released:04x}"));
-        let got = old.expect_message("queue/a", "sent", 2);
-        assert_eq!((got.packet_id, got.dup), (sent, true));
-        for number in 1..=5 {
-            old.expect_message("queue/b", &format!("both {number}"), 1);
-        }
-        old.expect_message("queue/c", "half", 2);
-        old.expect_nothing();
-        old.subscribe("lamp", 1);
-        assert!(old.expect_message("lamp", "on", 1).retain);
-        old.subscribe("gone", 1);
-        old.expect_nothing();
+        expect_what_mosquitto_had(&broker, released, sent);
     }
     let dir = place::TempDir::new();
     let path = dir.write("x.db", b"nothing");
     store(&["import-mosquitto", &path]).exits(1).complains("not a database of Mosquitto");
     let path = dir.write("y.db", &six[..six.len() - 1]);
     store(&["import-mosquitto", &path]).exits(1).complains("cut short");
+}
+
+/// The number in a topic below `$SYS/broker/store/`, as it is in the next snapshot but one.
+fn number(broker: &Broker, topic: &str) -> u64 {
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let topic = format!("$SYS/broker/store/{topic}");
+    let said = Tools::UnderTest.receive(broker, &["-t", &topic, "-C", "1", "-W", "5"]).out();
+    said.trim().parse().unwrap_or_else(|_| panic!("{topic}: '{said}'\n{}", broker.log()))
+}
+
+fn says(broker: &Broker, topic: &str) -> String {
+    let topic = format!("$SYS/broker/store/{topic}");
+    Tools::UnderTest.receive(broker, &["-t", &topic, "-C", "1", "-W", "5"]).out().trim().to_owned()
+}
+
+#[test]
+fn each_topic_waits_for_what_its_line_asks() {
+    only_our_broker!("durability by topic");
+    let broker = with_a_queue("shards 1\ndurability process\ndurability sync alarms/#");
+    assert_eq!(says(&broker, "durability"), "process; sync alarms/#");
+    assert_eq!(says(&broker, "loss/power cut"), "1 seconds");
+    let mut peer = Peer::joined(&broker, mqttd_tests::peer::Carrier::Tcp, Level::V5, "p");
+    let mut round = |topic: &str| {
+        let before = number(&broker, "syncs");
+        for payload in 0..60 {
+            // The broker is quick enough for all of them to come within a few seconds.
+            peer.send(&format!("33 [ <{topic}> 0001 [ ] '{payload}' ]"));
+            peer.expect_acknowledgement(0x40, 1);
+        }
+        number(&broker, "syncs") - before
+    };
+    let alarms = round("alarms/fire");
+    assert!(alarms >= 60, "{alarms} syncs for 60 answers");
+    let others = round("street");
+    assert!(others < 30, "{others} syncs for 60 answers that wait for none");
+}
+
+#[test]
+fn none_answers_at_once_and_a_clean_stop_still_keeps_everything() {
+    only_our_broker!("durability none");
+    let mut broker = with_a_queue("shards 1\ndurability none");
+    assert_eq!(says(&broker, "durability"), "none");
+    assert_eq!(says(&broker, "loss/crash"), "1 seconds");
+    broker.restart();
+    expect_queue(&broker);
+    // What is older than the bound outlives a kill too.
+    publish(&broker, &["-t", "lamp", "-r", "-q", "1", "-m", "off"]);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    broker.kill();
+    broker.start();
+    let mut peer = Peer::joined(&broker, mqttd_tests::peer::Carrier::Tcp, Level::V5, "p");
+    peer.subscribe("lamp", 1);
+    peer.expect_message("lamp", "off", 1);
 }

@@ -32,8 +32,8 @@ use unkept::Unkept;
 use crate::logging::Logger;
 use crate::mailbox::{Item, Mailbox};
 
-/// Longest time that a committed record waits for its background sync (`durability process`): what a
-/// power cut can take.
+/// Longest time that a committed record waits for its background sync (`durability process`): what
+/// a power cut can take.
 pub(crate) const BACKGROUND_SYNC: Duration = Duration::from_secs(1);
 
 /// Longest time that a record waits to be written (`durability none`): what a crash can take.
@@ -409,9 +409,8 @@ impl Durability {
         let mut outcomes = Vec::new();
         match self.store.finish_sync(done) {
             Ok(lsn) => {
-                while let Some(next) = self.waiting.pop_front_if(|next| next.batch <= lsn) {
-                    outcomes.push(next.outcome);
-                }
+                let synced = self.waiting.iter().take_while(|next| next.batch <= lsn).count();
+                outcomes.extend(self.waiting.drain(..synced).map(|next| next.outcome));
                 self.unsynced_since = self.store.needs_sync().then(Monotonic::now);
                 if !self.waiting.is_empty() {
                     self.start_sync();

@@ -1,8 +1,8 @@
 //! How strongly each record has to be kept: `durability LEVEL [FILTER]`.
 //!
-//! Messages, retained messages and wills have the level of their topic. What tells of such a message
-//! has the message's level. Sessions, subscriptions and the identifiers of QoS 2 messages from
-//! Clients serve every topic, so they have the strongest level of all lines.
+//! Messages, retained messages and wills have the level of their topic. What tells of such a
+//! message has the message's level. Sessions, subscriptions and the identifiers of QoS 2 messages
+//! from Clients serve every topic, so they have the strongest level of all lines.
 
 use std::collections::HashMap;
 use std::sync::Arc;

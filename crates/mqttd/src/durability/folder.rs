@@ -39,8 +39,8 @@ impl StoreFolder {
         Ok(Self { path, shards })
     }
 
-    /// Makes the folder if there is none and notes the number of shards: sessions belong to shards by
-    /// number, so a store keeps the number it was made with.
+    /// Makes the folder if there is none and notes the number of shards: sessions belong to shards
+    /// by number, so a store keeps the number it was made with.
     pub(crate) fn settle(&self, shards: u8) -> anyhow::Result<()> {
         if self.shards.is_some() {
             return Ok(());

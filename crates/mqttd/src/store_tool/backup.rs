@@ -2,10 +2,10 @@
 //!
 //! A log only grows at its end, and segments go from its beginning, each only after a later batch
 //! has said that nothing lives in it. So the copy goes up from the oldest segment, again and again,
-//! until nothing newer has come up: then it is the log as it was at one moment, perhaps with a batch
-//! cut short behind it, which the next opening drops like any other torn tail. A segment that has
-//! gone meanwhile is one that a batch further up in the copy declares dead. A file that the broker
-//! has renamed for reuse while it was read counts as gone.
+//! until nothing newer has come up: then it is the log as it was at one moment, perhaps with a
+//! batch cut short behind it, which the next opening drops like any other torn tail. A segment that
+//! has gone meanwhile is one that a batch further up in the copy declares dead. A file that the
+//! broker has renamed for reuse while it was read counts as gone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,8 +18,8 @@ use mqttd_core::ids::ShardId;
 use super::{Verdict, files};
 use crate::durability::{FOLDER, StoreFolder};
 
-/// How often the end of a log is looked for again, and how often a copy that does not verify is made
-/// anew.
+/// How often the end of a log is looked for again, and how often a copy that does not verify is
+/// made anew.
 const PASSES_MAX: usize = 1000;
 const COPIES_MAX: usize = 5;
 

@@ -1,5 +1,6 @@
-//! A record as a line of JSON, and back without loss. Payloads and properties are in base64, moments
-//! are milliseconds since 1970 (absent: never), numbers of records and sessions are `SHARD:NUMBER`.
+//! A record as a line of JSON, and back without loss. Payloads and properties are in base64,
+//! moments are milliseconds since 1970 (absent: never), numbers of records and sessions are
+//! `SHARD:NUMBER`.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

@@ -1,6 +1,6 @@
-//! Which record belongs to which shard: by the hashes the broker uses. With another number of shards
-//! everything is numbered anew, in the old order, and a message that waits for sessions of several
-//! shards becomes a record in each of them.
+//! Which record belongs to which shard: by the hashes the broker uses. With another number of
+//! shards everything is numbered anew, in the old order, and a message that waits for sessions of
+//! several shards becomes a record in each of them.
 
 use std::collections::{HashMap, HashSet};
 

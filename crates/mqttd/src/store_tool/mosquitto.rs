@@ -57,12 +57,15 @@ pub(super) fn import(
     Ok(Verdict::Good)
 }
 
+/// Client Identifier, filter, Subscription Identifier, QoS, options.
+type FoundSubscription<'a> = (&'a [u8], &'a [u8], u32, u8, u8);
+
 /// The chunks of a file, by kind.
 #[derive(Default)]
 struct Found<'a> {
     messages: HashMap<u64, StoredMessage<'a>>,
     clients: Vec<Client<'a>>,
-    subscriptions: Vec<(&'a [u8], &'a [u8], u32, u8, u8)>,
+    subscriptions: Vec<FoundSubscription<'a>>,
     /// In the order of the file, which for each client is that of its queue.
     client_messages: Vec<ClientMessage<'a>>,
     retained: Vec<u64>,

@@ -7,17 +7,22 @@
 //!   version                    4, big-endian
 //!   chunks: kind 4, length 4 (big-endian), then `length` bytes
 //! ```
-//! Mosquitto writes C structures: lengths and identifiers big-endian, 64-bit numbers in the order of
-//! the machine, which is little-endian here, padded to a multiple of their alignment.
+//! Mosquitto writes C structures: lengths and identifiers big-endian, 64-bit numbers in the order
+//! of the machine, which is little-endian here, padded to a multiple of their alignment.
 //!
-//! | kind | fixed part | then |
-//! |---|---|---|
-//! | 1 configuration | last id 8, shutdown 1, size of ids 1, padding 6 | |
-//! | 2 message | id 8, expires 8, payload length 4, source mid, id length, user name length, topic length, port 2 each, QoS 1, retain 1 | source id, user name, topic, payload, properties |
-//! | 3 message of a client | message id 8, packet id 2, id length 2, QoS 1, state 1, retain and dup 1, direction 1 | client id, properties |
-//! | 4 retained | message id 8 | |
-//! | 5 subscription | identifier 4, id length 2, topic length 2, QoS 1, options 1, padding 2 | client id, topic |
-//! | 6 client | expires 8, expiry interval 4, last mid 2, id length 2; version 6: port 2, user name length 2, padding 4 | client id, user name |
+//! ```text
+//!   1 configuration   last id 8, shutdown 1, size of ids 1, padding 6
+//!   2 message         id 8, expires 8, payload length 4, source's packet id 2, lengths of source
+//!                     id, user name and topic 2 each, port 2, QoS 1, retain 1;
+//!                     then source id, user name, topic, payload, properties
+//!   3 message of a    message id 8, packet id 2, id length 2, QoS 1, state 1, retain and dup 1,
+//!     client          direction 1; then client id, properties
+//!   4 retained        message id 8
+//!   5 subscription    identifier 4, id length 2, topic length 2, QoS 1, options 1, padding 2;
+//!                     then client id, topic
+//!   6 client          expires 8, expiry interval 4, last packet id 2, id length 2; in version 6
+//!                     port 2, user name length 2, padding 4; then client id, user name
+//! ```
 
 use std::fmt;
 
