@@ -362,12 +362,12 @@ mod tests {
 
     #[test]
     fn an_answer_larger_than_the_client_takes_is_never_sent() {
-        // Type, length, code, property length, two properties with "M" and four bytes.
-        for (packet_bytes_max, is_sent) in [(15, true), (14, false)] {
+        // Type, length, code, property length, two properties with "M" and forty bytes.
+        for (packet_bytes_max, is_sent) in [(51, true), (50, false)] {
             let mut scene = Scene::joined(Some("M"), packet_bytes_max);
             scene.body.wire = WireBuffer::default();
             scene.auth(ReasonCode::ReAuthenticate, Some("M"), None);
-            scene.handle(Event::Authenticated(ANN, Outcome::Continue(b"data")));
+            scene.handle(Event::Authenticated(ANN, Outcome::Continue(&[7; 40])));
             let heard = scene.heard();
             let expected = if is_sent { (0xF0, 0x18) } else { (0xE0, 0x95) };
             assert_eq!((heard.0, heard.1), expected, "{packet_bytes_max}");

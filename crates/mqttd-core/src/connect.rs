@@ -3,6 +3,7 @@
 //! `resume.rs`, how a connection ends in `ending.rs`.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use mqtt_proto::packet::{Connack, Connect};
@@ -45,7 +46,7 @@ impl Shard {
             },
         };
         self.bind(key, admission, now, out);
-        self.send_connack(key, admission, session_present, out);
+        self.send_connack(admission, session_present, out);
         self.announce_presence(key, out);
         if session_present {
             self.resend(key, now, out);
@@ -71,10 +72,26 @@ impl Shard {
             Some(max)
                 if !connect.version.has_properties() && (keep_alive == 0 || keep_alive > max) =>
             {
-                Err(ReasonCode::ClientIdentifierNotValid)
+                return Err(ReasonCode::ClientIdentifierNotValid);
+            }
+            _ => {}
+        }
+        // A Client that can't be sent its CONNACK can't be served [MQTT-3.1.2-24].
+        match connect.properties.u32(PropertyId::MaximumPacketSize) {
+            Some(max) if self.connack_len(admission) > max as usize => {
+                Err(ReasonCode::PacketTooLarge)
             }
             _ => Ok(()),
         }
+    }
+
+    fn connack_len(&self, admission: &Admission<'_>) -> usize {
+        let properties = self.connack_properties(admission);
+        let mut encoded = Vec::new();
+        Connack { session_present: false, code: 0, properties: properties.as_properties() }
+            .encode(admission.connect.version, &mut encoded)
+            .expect("the Server's own properties fit");
+        encoded.len()
     }
 
     fn refuse<O: Output>(&mut self, admission: &Admission<'_>, reason: ReasonCode, out: &mut O) {
@@ -229,16 +246,12 @@ impl Shard {
 
     fn send_connack<O: Output>(
         &mut self,
-        key: SessionKey,
         admission: &Admission<'_>,
         session_present: bool,
         out: &mut O,
     ) {
         let connect = &admission.connect;
-        let mut properties = PropertiesBuf::new();
-        if connect.version.has_properties() {
-            self.connack_properties(key, admission, &mut properties);
-        }
+        let properties = self.connack_properties(admission);
         Connack { session_present, code: 0, properties: properties.as_properties() }
             .encode(connect.version, out.wire(admission.connection).bytes_mut())
             .expect("the Server's own properties fit");
@@ -260,12 +273,11 @@ impl Shard {
     }
 
     /// In Mosquitto's order, so that a default broker's CONNACK is the same byte for byte.
-    fn connack_properties(
-        &self,
-        key: SessionKey,
-        admission: &Admission<'_>,
-        properties: &mut PropertiesBuf,
-    ) {
+    fn connack_properties(&self, admission: &Admission<'_>) -> PropertiesBuf {
+        let mut properties = PropertiesBuf::new();
+        if !admission.connect.version.has_properties() {
+            return properties;
+        }
         let listener = self.settings.listener(admission.listener);
         let mut push = |id, value| {
             properties.push(id, value).expect("identifiers came in packets, so they fit");
@@ -274,7 +286,7 @@ impl Shard {
         if keep_alive != admission.connect.keep_alive_seconds {
             push(PropertyId::ServerKeepAlive, Value::U16(keep_alive));
         }
-        let expiry = self.sessions[key.0 as usize].expiry_seconds;
+        let expiry = self.session_expiry(&admission.connect);
         let asked = admission.connect.properties.u32(PropertyId::SessionExpiryInterval);
         if asked.unwrap_or(0) != expiry {
             push(PropertyId::SessionExpiryInterval, Value::U32(expiry));
@@ -300,8 +312,9 @@ impl Shard {
             push(PropertyId::MaximumQoS, Value::Byte(listener.qos_max as u8));
         }
         if let Some(authenticated) = &admission.authenticated {
-            authenticated.push_to(properties);
+            authenticated.push_to(&mut properties);
         }
+        properties
     }
 
     /// Writes or replaces the session's record.

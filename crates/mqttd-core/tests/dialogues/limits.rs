@@ -132,3 +132,14 @@ fn access_rights_hold_for_delivery_retained_messages_and_wills() {
     world.connects(v5("ann").user("ann").will(publish("no", ""))).vanishes();
     bob.expects(publish("no", ""));
 }
+
+/// The default CONNACK of 5.0 has 16 bytes.
+#[test]
+fn a_client_that_cannot_be_sent_its_connack_is_refused() {
+    let world = World::new();
+    let limited = |max| v5("bob").with(Prop::U32(PropertyId::MaximumPacketSize, max));
+    world.connects(limited(16)).vanishes();
+    let refused = world.tries(limited(15)).connack;
+    let code = ReasonCode::PacketTooLarge.value();
+    assert_eq!(refused, Said::Connack { present: false, code, props: vec![] });
+}
