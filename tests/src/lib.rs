@@ -21,6 +21,7 @@ pub mod place;
 pub mod process;
 pub mod raw;
 pub mod script;
+pub mod siege;
 pub mod tool;
 pub mod websocket;
 
@@ -29,6 +30,7 @@ pub use peer::{Level, Peer};
 pub use process::{Finished, Running};
 pub use raw::Raw;
 pub use script::Venv;
+pub use siege::Siege;
 pub use tool::{Sub, Tools};
 
 /// Leaves a test of something Mosquitto 2.0.11 does not do (or does differently) when the peer is

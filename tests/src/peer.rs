@@ -264,6 +264,21 @@ impl Peer {
         let _ = self.socket.write_all(bytes);
     }
 
+    /// Sends until the broker's side takes no more for a second; returns whether it came to that
+    /// within this many bytes. What was cut off in the middle stays cut off.
+    #[track_caller]
+    pub fn send_until_stuck(&mut self, bytes: &[u8], total: usize) -> bool {
+        self.socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        for _ in 0..total.div_ceil(bytes.len()) {
+            match self.socket.write_all(bytes) {
+                Ok(()) => {}
+                Err(error) if is_timeout(&error) => return true,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        false
+    }
+
     /// Expects exactly these bytes next.
     #[track_caller]
     pub fn expect(&mut self, notation: &str) {

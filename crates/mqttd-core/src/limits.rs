@@ -52,6 +52,10 @@ pub const REPLAY_SUPERSEDED_MAX: usize = 4096;
 /// the table stays under half a megabyte.
 pub const MATCH_CACHE_SLOTS: usize = 4096;
 
+/// Longest topic whose receivers are remembered, in bytes; a longer one is matched each time. Else
+/// topics of 64 kB would make the table hold 256 MB.
+pub const MATCH_CACHE_TOPIC_BYTES_MAX: usize = 256;
+
 /// Receivers in all remembered matches together, at 24 bytes each. Many topics with the same
 /// large audience would otherwise hold it many times.
 pub const MATCH_CACHE_TARGETS_MAX: usize = 1 << 19;

@@ -14,7 +14,7 @@ use mqtt_proto::topic::FilterTrie;
 
 use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
-use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX};
+use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX, MATCH_CACHE_TOPIC_BYTES_MAX};
 use crate::subscribers::{Subscriber, Subscribers};
 
 /// A set of shards.
@@ -96,7 +96,7 @@ pub(crate) struct Matching {
 #[derive(Default)]
 struct Slot {
     hash: u64,
-    /// 0: never used.
+    /// 0: holds no answer.
     generation: u64,
     topic: String,
     matched: Matched,
@@ -135,10 +135,13 @@ impl Matching {
         if slot.hash == hash && slot.generation == self.generation && slot.topic == topic {
             return (index, core::mem::take(&mut slot.matched));
         }
-        slot.hash = hash;
-        slot.generation = self.generation;
         slot.topic.clear();
-        slot.topic.push_str(topic);
+        slot.generation = 0;
+        if topic.len() <= MATCH_CACHE_TOPIC_BYTES_MAX {
+            slot.hash = hash;
+            slot.generation = self.generation;
+            slot.topic.push_str(topic);
+        }
         let mut matched = core::mem::take(&mut slot.matched);
         self.walk(topic, &mut matched);
         (index, matched)
@@ -275,6 +278,19 @@ mod tests {
         assert_eq!(matching.remembered, 2 * half, "not remembered");
         let (_, matched) = matching.take("a");
         assert_eq!((matched.targets.capacity(), matching.remembered), (half, half));
+    }
+
+    #[test]
+    fn long_topics_are_matched_but_not_remembered() {
+        let mut matching = Matching::new(1);
+        subscribe(&mut matching, "#", 1, QoS::AtMostOnce, 0);
+        for length in [MATCH_CACHE_TOPIC_BYTES_MAX, MATCH_CACHE_TOPIC_BYTES_MAX + 1, 65_535] {
+            let topic = "x".repeat(length);
+            assert_eq!(look_up(&mut matching, &topic).len(), 1);
+            assert_eq!(look_up(&mut matching, &topic).len(), 1, "and again");
+            let is_remembered = matching.slots.iter().any(|slot| slot.topic == topic);
+            assert_eq!(is_remembered, length <= MATCH_CACHE_TOPIC_BYTES_MAX, "{length}");
+        }
     }
 
     #[test]

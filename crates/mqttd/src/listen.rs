@@ -5,10 +5,10 @@ use std::net::{
 };
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use mqtt_net::{Stream, tcp, unix};
+use mqtt_net::{PeerAddress, Stream, tcp, unix};
 use mqttd_conf::{Address, Listener, Protocol, SocketDomain};
 use mqttd_core::ids::ListenerId;
 use tokio::net::{TcpListener, UnixListener};
@@ -17,9 +17,13 @@ use crate::lobby;
 use mqttd_conf::LogType;
 
 use crate::logging::Logger;
+use crate::panics;
 use crate::permit::{Permit, Places};
 use crate::run::Broker;
 use crate::wording;
+
+/// Time between two log lines about failed accepts: one says what is to be done.
+const ACCEPT_SAY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Rest after an accept that failed for lack of file descriptors: trying again at once would only
 /// burn the processor.
@@ -146,62 +150,94 @@ pub(crate) async fn accept(
     socket: Socket,
     places: Arc<Places>,
 ) -> anyhow::Result<()> {
-    let id = socket.listener;
+    let mut door = Door { broker, worker, listener: socket.listener, places, said: None };
     match socket.kind {
         Kind::Tcp(socket) => {
             let socket = TcpListener::from_std(socket)?;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| Stream::from(stream));
-                welcome(&broker, worker, id, accepted, &places).await;
+                door.open(accepted).await;
             }
         }
         Kind::Unix(socket) => {
             let socket = UnixListener::from_std(socket)?;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| Stream::from(stream));
-                welcome(&broker, worker, id, accepted, &places).await;
+                door.open(accepted).await;
             }
         }
     }
 }
 
-async fn welcome(
-    broker: &Arc<Broker>,
+/// One listening socket's way into the lobby.
+struct Door {
+    broker: Arc<Broker>,
     worker: usize,
     listener: ListenerId,
-    accepted: std::io::Result<Stream>,
-    places: &Arc<Places>,
-) {
-    let stream = match accepted {
-        Ok(stream) => stream,
-        Err(error) => {
-            // The other side may have left before it was accepted; anything else is ours.
-            if error.kind() != std::io::ErrorKind::ConnectionAborted {
-                broker.logger.line(
-                    LogType::Error,
-                    format_args!(
-                        "Error: a connection could not be accepted: {error}. \
-                         Raise the limit of open files (ulimit -n) if it is that."
-                    ),
-                );
+    places: Arc<Places>,
+    /// When the log last heard that accepting fails.
+    said: Option<Instant>,
+}
+
+impl Door {
+    async fn open(&mut self, accepted: std::io::Result<Stream>) {
+        match accepted {
+            Ok(stream) => self.welcome(stream),
+            // The other side left before it was accepted.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if self.said.is_none_or(|at| at.elapsed() >= ACCEPT_SAY_PAUSE) {
+                    self.said = Some(Instant::now());
+                    self.broker.logger.line(
+                        LogType::Error,
+                        format_args!(
+                            "Error: a connection could not be accepted: {error}. \
+                             Raise the limit of open files (ulimit -n) if it is that."
+                        ),
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            return;
         }
-    };
-    let live = broker.live();
-    let Some(conf) = live.config.listeners.get(usize::from(listener.0)) else { return };
-    let of_listener = (places, conf.limits.max_connections);
-    let of_broker = (&broker.places, live.config.limits.global_max_connections);
-    let Some(permit) = Permit::take(of_listener, of_broker) else {
-        if let Ok(peer) = stream.peer_address() {
+    }
+
+    fn welcome(&self, stream: Stream) {
+        let broker = &self.broker;
+        let live = broker.live();
+        let Some(conf) = live.config.listeners.get(usize::from(self.listener.0)) else { return };
+        // Without an address the socket is broken already.
+        let Ok(peer) = stream.peer_address() else { return };
+        let of_listener = (&self.places, conf.limits.max_connections);
+        let of_broker = (&broker.places, live.config.limits.global_max_connections);
+        let Some(permit) = Permit::take(of_listener, of_broker) else {
             let peer = peer.to_string();
             let text = wording::too_many_connections(&peer);
             broker.logger.line(LogType::Notice, format_args!("{text}"));
+            return;
+        };
+        // Always: a broker that batches its writes gains nothing from waiting for more.
+        let _ = stream.set_nodelay(true);
+        let sent_away = broker.seats.seat(peer, |seat| {
+            let received =
+                lobby::receive(Arc::clone(broker), self.worker, self.listener, stream, permit);
+            let visit = async move {
+                let _seat = seat;
+                received.await;
+            };
+            tokio::spawn(panics::contained(broker.logger.clone(), visit)).abort_handle()
+        });
+        if let Some(peer) = sent_away {
+            self.say_sent_away(&peer);
         }
-        return;
-    };
-    // Always: a broker that batches its writes gains nothing from waiting for more.
-    let _ = stream.set_nodelay(true);
-    tokio::spawn(lobby::receive(Arc::clone(broker), worker, listener, stream, permit));
+    }
+
+    fn say_sent_away(&self, peer: &PeerAddress) {
+        let logger = &self.broker.logger;
+        if logger.connection_messages() {
+            let id = wording::NO_CLIENT_ID;
+            let text = "too many connections wait for their CONNECT";
+            logger
+                .line(LogType::Notice, format_args!("Client {id} [{peer}] disconnected: {text}."));
+        }
+    }
 }

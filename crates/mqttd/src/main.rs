@@ -15,6 +15,7 @@ mod live;
 mod lobby;
 mod logging;
 mod mailbox;
+mod panics;
 mod permit;
 mod placement;
 mod privileges;
@@ -24,6 +25,7 @@ mod shard;
 mod signals;
 mod store_tool;
 mod sys;
+mod waiting;
 mod wording;
 mod worker;
 

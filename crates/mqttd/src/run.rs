@@ -26,6 +26,7 @@ use mqttd_conf::LogType;
 
 use crate::logging::{Logger, Verbosity};
 use crate::mailbox::{Item, Mailbox, ShardReport};
+use crate::panics;
 use crate::permit::Places;
 use crate::placement::Placement;
 use crate::privileges;
@@ -33,6 +34,7 @@ use crate::reload;
 use crate::shard::ShardTask;
 use crate::signals::{Request, Signals};
 use crate::sys::{BodyCounters, Snapshot, SysTree};
+use crate::waiting::{LOBBY_SEATS_MAX, Seats};
 use crate::worker::{self, Workers};
 
 /// How long a stop may take: connections that do not read are cut after it.
@@ -46,6 +48,8 @@ pub(crate) struct Broker {
     pub(crate) verifier: Verifier,
     /// Connections of all listeners.
     pub(crate) places: Arc<Places>,
+    /// Connections that wait for their CONNECT.
+    pub(crate) seats: Seats,
     live: RwLock<Arc<Live>>,
 }
 
@@ -74,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Ended> {
         daemon::detach().ends(Exit::Failed)?;
     }
     let logger = Logger::new(&config.logging, args.verbosity()).ends(Exit::Configuration)?;
+    panics::remember();
     let version = env!("CARGO_PKG_VERSION");
     logger.line(LogType::Information, format_args!("mqttd version {version} starting"));
     if let Some(path) = &args.config_file {
@@ -155,10 +160,14 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         mailboxes,
         verifier: Verifier::new(),
         places: Arc::new(Places::default()),
+        seats: Seats::new(LOBBY_SEATS_MAX),
         live: RwLock::new(Arc::new(live)),
     });
-    runtime.spawn(authenticate::serve(Arc::clone(&broker), authenticating));
-    runtime.block_on(serve(args, &broker, sockets, tasks)).ends(Exit::Failed)
+    let authenticate = authenticate::serve(Arc::clone(&broker), authenticating);
+    runtime.spawn(panics::vital(logger.clone(), "re-authentication", authenticate));
+    let serve = serve(args, &broker, sockets, tasks);
+    let serve = panics::vital(logger.clone(), "the main task", serve);
+    runtime.block_on(serve).ends(Exit::Failed)
 }
 
 /// As many files as the system allows: each connection is one.
@@ -298,9 +307,11 @@ async fn serve(
         broker.live().config.listeners.iter().map(|_| Arc::new(Places::default())).collect();
     for socket in sockets {
         let places = Arc::clone(&places[usize::from(socket.listener.0)]);
-        accepting.push(tokio::spawn(listen::accept(Arc::clone(broker), 0, socket, places)));
+        let accept = listen::accept(Arc::clone(broker), 0, socket, places);
+        accepting.push(tokio::spawn(panics::vital(broker.logger.clone(), "a listener", accept)));
     }
-    let sys = tokio::spawn(publish_sys(Arc::clone(broker)));
+    let sys = publish_sys(Arc::clone(broker));
+    let sys = tokio::spawn(panics::vital(broker.logger.clone(), "the $SYS tree", sys));
     broker.logger.line(
         LogType::Information,
         format_args!("mqttd version {} running", env!("CARGO_PKG_VERSION")),

@@ -10,6 +10,7 @@ use mqttd_conf::LogType;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::logging::Logger;
+use crate::panics;
 use crate::shard::{Ended, Running, ShardTask};
 
 /// Threads that wait for the disk or hash passwords, beside each worker.
@@ -103,13 +104,15 @@ pub(crate) async fn run(
 ) {
     while let Some(task) = received.recv().await {
         let workers = Arc::clone(&workers);
-        let running = Running::on(number, task);
-        tokio::spawn(async move {
+        let logger = workers.logger.clone();
+        let running = panics::fatal(&logger, "a shard", || Running::on(number, task));
+        let shard = async move {
             // The task bounds its own turns; tokio's budget would cut them at 128 socket operations.
             if let Ended::Moved(to, task) = tokio::task::unconstrained(running).await {
                 workers.send(to, task);
             }
-        });
+        };
+        tokio::spawn(panics::vital(logger, "a shard", shard));
     }
 }
 
