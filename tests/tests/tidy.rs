@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mqttd_tests::place::project_root;
 
 /// Each crate and what it may import of ours. An import points to an earlier row.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 10] = [
     ("mqtt-proto", &[]),
     ("mqttd-store", &[]),
     ("mqtt-net", &[]),
@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
     ("mqttd-conf", &["mqtt-auth"]),
     ("mqtt-client", &["mqtt-proto", "mqtt-net", "mqtt-auth"]),
     ("mqtt-cli", &["mqtt-client", "mqtt-auth", "mqtt-net", "mqtt-proto"]),
+    ("mqtt-bench", &["mqtt-client", "mqtt-net", "mqtt-proto"]),
     ("mqttd", &["mqtt-proto", "mqtt-auth", "mqtt-net", "mqttd-conf", "mqttd-core", "mqttd-store"]),
 ];
 
@@ -28,7 +29,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 const PURE: [&str; 3] = ["mqtt-proto", "mqtt-auth", "mqttd-core"];
 
 /// Crates that make programs.
-const PROGRAMS: [&str; 2] = ["mqtt-cli", "mqttd"];
+const PROGRAMS: [&str; 3] = ["mqtt-cli", "mqtt-bench", "mqttd"];
 
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -197,7 +198,7 @@ fn only_programs_print_and_exit() {
             offences.extend(source.lines_with(&words));
         }
     }
-    none("anyhow, print and exit belong to mqttd and mqtt-cli", offences);
+    none("anyhow, print and exit belong to mqttd, mqtt-cli and mqtt-bench", offences);
 }
 
 #[test]
