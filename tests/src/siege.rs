@@ -1,5 +1,6 @@
-//! [`Siege`]: a broker that is being attacked, two honest clients who go on talking, and what must hold
-//! at the end: the process lives, its memory is bounded, the honest two have noticed nothing.
+//! [`Siege`]: a broker that is being attacked, two honest clients who go on talking, and what
+//! must hold at the end: the process lives, its memory is bounded, the honest two have noticed
+//! nothing.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use crate::notation::variable_length;
 use crate::peer::{Carrier, Level, Peer};
 use crate::process;
 
-/// How long one message between the honest two may take while the attack goes on. Generous, because
-/// the tests share their cores with others; without an attack it is a millisecond.
+/// How long one message between the honest two may take while the attack goes on. Generous,
+/// because the tests share their cores with others; without an attack it is a millisecond.
 pub const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// One mebibyte.

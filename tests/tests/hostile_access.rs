@@ -1,6 +1,6 @@
-//! Hostile peers and access (docs/security.md, cases 11 to 15, 29): names that want to be patterns,
-//! paths or log lines; files that are empty or broken; permissions taken away; topics of the broker's
-//! own; a store that was tampered with.
+//! Hostile peers and access (docs/security.md, cases 11 to 15, 29): names that want to be
+//! patterns, paths or log lines; files that are empty or broken; permissions taken away; topics
+//! of the broker's own; a store that was tampered with.
 
 use std::fs;
 use std::time::Duration;
@@ -61,8 +61,8 @@ fn names_that_want_to_be_patterns() {
     siege.survived(4 * MIB);
 }
 
-/// Case 11: line ends and terminal codes in a client id, a user name and a topic stay within one line
-/// of the log.
+/// Case 11: line ends and terminal codes in a client id, a user name and a topic stay within one
+/// line of the log.
 #[test]
 fn names_that_want_to_be_log_lines() {
     only_our_broker!("2.0.11 writes them as they come");
@@ -107,8 +107,8 @@ fn names_that_want_to_be_paths() {
     siege.survived(8 * MIB);
 }
 
-/// Case 12: an ACL or password file that is missing, a folder, or noise: the start fails. An empty one
-/// lets nobody do anything.
+/// Case 12: an ACL or password file that is missing, a folder, or noise: the start fails. An
+/// empty one lets nobody do anything.
 #[test]
 fn broken_access_files_fail_closed() {
     only_our_broker!("2.0.11 starts with some of them");
@@ -252,8 +252,8 @@ fn a_huge_group() {
     siege.survived(48 * MIB);
 }
 
-/// Case 15: `$SYS` and `$CONTROL` are not matched by `#` and `+`, nobody writes there, not by a will
-/// either.
+/// Case 15: `$SYS` and `$CONTROL` are not matched by `#` and `+`, nobody writes there, not by a
+/// will either.
 #[test]
 fn topics_of_the_broker() {
     let siege = Siege::with("sys_interval 1");
@@ -288,8 +288,8 @@ fn two_brokers_on_one_store() {
     siege.survived(8 * MIB);
 }
 
-/// Case 29: files of the store filled with NUL, cut, or with a bit flipped: the start either restores
-/// what is whole or fails with a line that says why. It never panics.
+/// Case 29: files of the store filled with NUL, cut, or with a bit flipped: the start either
+/// restores what is whole or fails with a line that says why. It never panics.
 #[test]
 fn a_store_that_was_tampered_with() {
     only_our_broker!("our own store");

@@ -8,8 +8,8 @@ use mqttd_tests::process;
 use mqttd_tests::siege::{MIB, packet, string};
 use mqttd_tests::{Siege, only_our_broker};
 
-/// Case 10: filters of 200 levels with `+` at every place and in every other, and topics as deep that
-/// match all of them. A publish is matched in bounded time.
+/// Case 10: filters of 200 levels with `+` at every place and in every other, and topics as deep
+/// that match all of them. A publish is matched in bounded time.
 #[test]
 fn deep_filters_with_plus() {
     let mut siege = Siege::open();
@@ -71,7 +71,8 @@ fn takeover_war() {
     siege.survived(16 * MIB);
 }
 
-/// Case 17: taken over in the middle of QoS 2: the message arrives once, in the session's new life.
+/// Case 17: taken over in the middle of QoS 2: the message arrives once, in the session's new
+/// life.
 #[test]
 fn takeover_in_the_middle_of_qos_2() {
     let siege = Siege::open();
@@ -93,8 +94,8 @@ fn takeover_in_the_middle_of_qos_2() {
     siege.survived(4 * MIB);
 }
 
-/// Case 18: a thousand wills of 60 kB go off at once, into a subscriber that reads and one that does
-/// not.
+/// Case 18: a thousand wills of 60 kB go off at once, into a subscriber that reads and one that
+/// does not.
 #[test]
 fn will_flood() {
     let mut siege = Siege::open();
@@ -120,8 +121,8 @@ fn will_flood() {
     siege.survived(128 * MIB);
 }
 
-/// Case 18: a delayed will outlives nothing: the session's end sends it; a takeover takes it back; one
-/// to be retained where nothing may be retained is refused.
+/// Case 18: a delayed will outlives nothing: the session's end sends it; a takeover takes it
+/// back; one to be retained where nothing may be retained is refused.
 #[test]
 fn delayed_wills() {
     only_our_broker!("2.0.11 sends it later");
@@ -146,7 +147,8 @@ fn delayed_wills() {
     siege.survived(4 * MIB);
 }
 
-/// Case 19: two thousand clients with a keep alive of one second, and silence. All are gone after two.
+/// Case 19: two thousand clients with a keep alive of one second, and silence. All are gone after
+/// two.
 #[test]
 fn keep_alive_of_one_second() {
     let mut siege = Siege::open();
@@ -212,8 +214,8 @@ fn a_client_that_never_reads_its_answers() {
     siege.survived(64 * MIB);
 }
 
-/// Case 21: a hundred thousand retained topics, a subscriber of `#` that reads them all, and one that
-/// never reads.
+/// Case 21: a hundred thousand retained topics, a subscriber of `#` that reads them all, and one
+/// that never reads.
 #[test]
 fn retained_flood() {
     let mut siege = Siege::open();
@@ -259,8 +261,8 @@ fn payloads_of_256_megabytes() {
     siege.survived(4 * MIB);
 }
 
-/// Case 22: SUBSCRIBE with ten thousand filters, a hundred thousand filters of one client, the same
-/// filter a hundred thousand times, and all unsubscribed again.
+/// Case 22: SUBSCRIBE with ten thousand filters, a hundred thousand filters of one client, the
+/// same filter a hundred thousand times, and all unsubscribed again.
 #[test]
 fn subscription_flood() {
     let mut siege = Siege::open();
@@ -296,8 +298,8 @@ fn subscription_flood() {
     siege.survived(96 * MIB);
 }
 
-/// Case 2 and 20: a hundred clients, each in the middle of a large packet and silent. Memory follows
-/// what they sent.
+/// Case 2 and 20: a hundred clients, each in the middle of a large packet and silent. Memory
+/// follows what they sent.
 #[test]
 fn packets_never_finished() {
     let mut siege = Siege::open();
@@ -317,8 +319,8 @@ fn packets_never_finished() {
     siege.survived(40 * MIB);
 }
 
-/// Case 22: subscription identifiers of many overlapping filters: one delivery carries them all, or
-/// they are split; either way nothing breaks.
+/// Case 22: subscription identifiers of many overlapping filters: one delivery carries them all,
+/// or they are split; either way nothing breaks.
 #[test]
 fn overlapping_subscription_identifiers() {
     let mut siege = Siege::open();

@@ -1,6 +1,6 @@
-//! Hostile peers after their CONNECT, packet by packet (docs/security.md, cases 3, 5 to 9, 23, 24).
-//! Which offence is answered with which reason code is in `malformed.rs` and `spec_errors.rs`; here
-//! the broker and its other clients must not care.
+//! Hostile peers after their CONNECT, packet by packet (docs/security.md, cases 3, 5 to 9, 23,
+//! 24). Which offence is answered with which reason code is in `malformed.rs` and
+//! `spec_errors.rs`; here the broker and its other clients must not care.
 
 use mqttd_tests::notation::Pattern;
 use mqttd_tests::peer::{Level, Peer};
@@ -9,7 +9,8 @@ use mqttd_tests::{Siege, only_our_broker};
 
 /// One valid packet of each kind a client may send, in 5.0 with properties.
 const GOOD: [&str; 8] = [
-    "10 [ <MQTT> 05 c6 003c [ 11 00000001 21 0010 26 <k> <v> ] <cut> [ 18 00000001 ] <w> <x> <u> <p> ]",
+    "10 [ <MQTT> 05 c6 003c [ 11 00000001 21 0010 26 <k> <v> ] \
+     <cut> [ 18 00000001 ] <w> <x> <u> <p> ]",
     "32 [ <t> 0001 [ 02 00000009 03 <type> 08 <r> 26 <k> <v> ] 'payload' ]",
     "34 [ <t> 0002 [ ] 'payload' ]",
     "82 [ 0001 [ 0b 05 26 <k> <v> ] <a/+/#> 2d <$share/g/b> 01 ]",
@@ -86,8 +87,8 @@ fn packets_out_of_place() {
     siege.survived(4 * MIB);
 }
 
-/// Case 7: properties repeated, in the wrong packet, longer than their block, ten thousand of them,
-/// and bad ones in the will.
+/// Case 7: properties repeated, in the wrong packet, longer than their block, ten thousand of
+/// them, and bad ones in the will.
 #[test]
 fn property_bombs() {
     let mut siege = Siege::open();
@@ -190,8 +191,8 @@ fn exchanges_never_finished() {
     siege.survived(8 * MIB);
 }
 
-/// Case 9: topics empty, with NUL, surrogates, overlong UTF-8, wildcards, 65 535 bytes, and as deep as
-/// the bytes allow.
+/// Case 9: topics empty, with NUL, surrogates, overlong UTF-8, wildcards, 65 535 bytes, and as
+/// deep as the bytes allow.
 #[test]
 fn topic_abuse() {
     let mut siege = Siege::open();
@@ -265,8 +266,9 @@ fn topic_alias_games() {
     siege.survived(8 * MIB);
 }
 
-/// Case 24: a client that takes packets of 16 to 40 bytes and one message at a time. What does not fit
-/// is not sent to it; everybody else gets everything. Below 16 only the broker's life is looked at.
+/// Case 24: a client that takes packets of 16 to 40 bytes and one message at a time. What does
+/// not fit is not sent to it; everybody else gets everything. Below 16 only the broker's life is
+/// looked at.
 #[test]
 fn tiny_maximum_packet_sizes() {
     only_our_broker!("2.0.11 sends a CONNACK that is too large");

@@ -29,8 +29,8 @@ fn rest(socket: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Case 1: a length of 256 MB is claimed by a thousand strangers, and no byte of it is sent. The first
-/// five bytes are enough to refuse.
+/// Case 1: a length of 256 MB is claimed by a thousand strangers, and no byte of it is sent. The
+/// first five bytes are enough to refuse.
 #[test]
 fn lengths_claimed_before_connect() {
     only_our_broker!("2.0.11 has no bound below the protocol's");
@@ -95,8 +95,8 @@ fn thousands_of_half_open_connections() {
     siege.survived(48 * MIB);
 }
 
-/// Case 2: a CONNECT that comes a byte at a time, and a WebSocket request that does: both end after
-/// `CONNECT_TIMEOUT`, from the accept on, whatever trickles in.
+/// Case 2: a CONNECT that comes a byte at a time, and a WebSocket request that does: both end
+/// after `CONNECT_TIMEOUT`, from the accept on, whatever trickles in.
 #[test]
 fn one_byte_a_second() {
     only_our_broker!("2.0.11 waits for 90 seconds");
@@ -211,7 +211,8 @@ fn websocket_offences() {
     siege.survived(4 * MIB);
 }
 
-/// Case 26: a request head that never ends, headers by the thousand, pings by the hundred thousand.
+/// Case 26: a request head that never ends, headers by the thousand, pings by the hundred
+/// thousand.
 #[test]
 fn websocket_floods() {
     only_our_broker!("libwebsockets has its own ways");
@@ -264,8 +265,8 @@ fn a_foreign_origin() {
     siege.survived(4 * MIB);
 }
 
-/// Case 30: no file descriptors left. Accepting pauses, says so once, and goes on when some are free;
-/// who is connected notices nothing.
+/// Case 30: no file descriptors left. Accepting pauses, says so once, and goes on when some are
+/// free; who is connected notices nothing.
 #[test]
 fn no_file_descriptors_left() {
     only_our_broker!("2.0.11 spins");

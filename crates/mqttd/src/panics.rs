@@ -1,9 +1,10 @@
 //! What a panic leads to: never to a broker that is half alive.
 //!
-//! A runtime's task that panics just ends. For a shard that would be the worst outcome: its Clients stay
-//! connected and nobody serves them. So everything that serves more than one connection is [`fatal`]: the
-//! process says why and aborts; what was acknowledged is in the log on disk and a restart brings it back.
-//! What serves a single connection that is in no shard yet is [`contained`]: the connection ends.
+//! A runtime's task that panics just ends. For a shard that would be the worst outcome: its
+//! Clients stay connected and nobody serves them. So everything that serves more than one
+//! connection is [`fatal`]: the process says why and aborts; what was acknowledged is in the log
+//! on disk and a restart brings it back. What serves a single connection that is in no shard yet
+//! is [`contained`]: the connection ends.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -21,8 +22,8 @@ thread_local! {
     static LAST: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Has every panic remembered for the log line of whoever catches it. Standard error gets the usual
-/// message too.
+/// Has every panic remembered for the log line of whoever catches it. Standard error gets the
+/// usual message too.
 pub(crate) fn remember() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

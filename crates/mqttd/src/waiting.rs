@@ -1,9 +1,10 @@
 //! The seats of the lobby: how many connections may wait for their CONNECT at a time.
 //!
-//! When all seats are taken, a newcomer takes the seat of one who waits, drawn by lot. Whoever fills the
-//! lobby with silent connections then mostly loses his own, while an honest Client, who is through in
-//! milliseconds, is hardly ever drawn. Refusing newcomers would instead lock everybody out; sending away
-//! the one who waits longest would hit those whose password is about to be checked.
+//! When all seats are taken, a newcomer takes the seat of one who waits, drawn by lot. Whoever
+//! fills the lobby with silent connections then mostly loses his own, while an honest Client, who
+//! is through in milliseconds, is hardly ever drawn. Refusing newcomers would instead lock
+//! everybody out; sending away the one who waits longest would hit those whose password is about
+//! to be checked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +13,8 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 
 /// Connections that wait for their CONNECT, of all listeners together. With
-/// [`crate::lobby::CONNECT_BYTES_MAX`] each they can hold at most 205 MB, and that only if every one has
-/// sent as much.
+/// [`crate::lobby::CONNECT_BYTES_MAX`] each they can hold at most 205 MB, and that only if every
+/// one has sent as much.
 pub(crate) const LOBBY_SEATS_MAX: usize = 2048;
 
 /// The seats; cheap to clone.
