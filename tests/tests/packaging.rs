@@ -55,25 +55,25 @@ fn starts_local_and_persistent(path: &str, folders: &[&str]) {
 #[test]
 fn the_configuration_of_the_package_is_local_and_persistent() {
     let folders = ["/run/mqttd/", "/var/lib/mqttd/", "/var/log/mqttd/", "/etc/mqttd/"];
-    starts_local_and_persistent("scripts/deb/mqttd.conf", &folders);
+    starts_local_and_persistent("packaging/deb/mqttd.conf", &folders);
 }
 
 #[test]
 fn so_is_the_one_under_mosquittos_name() {
     let folders = ["/run/mosquitto/", "/var/lib/mosquitto/", "/etc/mosquitto/"];
-    starts_local_and_persistent("scripts/deb/mosquitto.conf", &folders);
+    starts_local_and_persistent("packaging/deb/mosquitto.conf", &folders);
 }
 
 #[test]
 fn so_is_the_one_of_the_image() {
-    starts_local_and_persistent("scripts/oci/mosquitto.conf", &["/mosquitto/data/"]);
+    starts_local_and_persistent("packaging/oci/mosquitto.conf", &["/mosquitto/data/"]);
 }
 
 /// The commented examples are what people will uncomment.
 #[test]
 fn the_examples_in_the_configuration_are_right() {
     let dir = TempDir::new();
-    let examples: Vec<_> = read("scripts/deb/mqttd.conf")
+    let examples: Vec<_> = read("packaging/deb/mqttd.conf")
         .lines()
         .filter_map(|line| line.strip_prefix("#     "))
         .filter(|line| !line.starts_with("mqtt-passwd") && !line.starts_with("chown"))
@@ -99,7 +99,7 @@ fn the_services_call_the_broker_as_it_is() {
     let mut command = Command::new(our_binary("mqttd"));
     command.arg("--help");
     let help = process::run(command, b"").ok().out();
-    for path in ["scripts/systemd/mqttd.service", "scripts/systemd/mosquitto.conf"] {
+    for path in ["packaging/systemd/mqttd.service", "packaging/systemd/mosquitto.conf"] {
         let text = read(path);
         let starts: Vec<_> =
             text.lines().filter_map(|it| it.strip_prefix("ExecStart=/usr/sbin/mqttd ")).collect();
@@ -113,7 +113,7 @@ fn the_services_call_the_broker_as_it_is() {
 
 #[test]
 fn the_changelog_begins_with_the_version_of_cargo() {
-    let first = read("scripts/deb/debian/changelog").lines().next().unwrap_or_default().to_owned();
+    let first = read("packaging/deb/debian/changelog").lines().next().unwrap_or_default().to_owned();
     let version = env!("CARGO_PKG_VERSION");
     assert!(first.starts_with(&format!("mqttd ({version}) ")), "{first}");
 }
@@ -122,7 +122,7 @@ fn the_changelog_begins_with_the_version_of_cargo() {
 /// tests use are not.
 #[test]
 fn the_copyright_file_names_what_is_linked() {
-    let mut command = Command::new(project_root().join("scripts/deb/copyright"));
+    let mut command = Command::new(project_root().join("packaging/deb/copyright"));
     command.arg("--offline");
     let text = process::run(command, b"").ok().out();
     for name in ["rustls ", "ring ", "tokio ", "argon2 ", "clap "] {
@@ -135,7 +135,7 @@ fn the_copyright_file_names_what_is_linked() {
 
 #[test]
 fn maintainer_scripts_and_init_script_are_posix_shell() {
-    let folder = project_root().join("scripts/deb/debian");
+    let folder = project_root().join("packaging/deb/debian");
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
