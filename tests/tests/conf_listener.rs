@@ -1,5 +1,5 @@
-//! Issue 7: what the directives of listeners do: addresses, who is let in, names, aliases. TLS is in
-//! `tls.rs`, messages and limits in `conf_messages.rs`.
+//! Issue 7: what the directives of listeners do: addresses, who is let in, names, aliases. TLS is
+//! in `tls.rs`, messages and limits in `conf_messages.rs`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -18,7 +18,7 @@ use mqttd_tests::{Broker, only_our_broker};
 fn connack(port: u16, before: &[u8], connect: &str) -> Option<u8> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    // The broker may have closed before all is written: then there is no answer, which is the result.
+    // The broker may have closed before all is written: then there is no answer, as wanted.
     let _ = socket.write_all(&[before, &Pattern::parse(connect).bytes()].concat());
     let mut answer = [0; 4];
     match socket.read_exact(&mut answer) {

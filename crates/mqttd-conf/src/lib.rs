@@ -15,6 +15,7 @@ mod line;
 mod listener;
 mod load;
 pub mod manual;
+mod migrate;
 mod raw;
 mod source;
 
@@ -24,5 +25,6 @@ pub use directive::{Directive, Meaning, Reload, Scope, Section, Status, Tail, Va
 pub use directives::{GROUPS, Group, find, nearest, rows};
 pub use error::{ConfError, ErrorKind, Warning, WarningKind};
 pub use line::{LINE_BYTES_MAX, Place};
+pub use migrate::{JudgedLine, Migration, Verdict};
 pub use raw::{AuthDraft, BridgeDraft, Draft, ListenerDraft};
 pub use source::{Disk, Memory, Source};

@@ -21,12 +21,24 @@ impl Config {
         source: &(impl Source + ?Sized),
         path: &Path,
     ) -> Result<(Config, Vec<Warning>), Vec<ConfError>> {
-        let mut reader = Reader { source, draft: Draft::default(), report: Report::default() };
+        let mut reader = Reader::new(source);
         reader.read_file(path, true);
         let Reader { draft, mut report, .. } = reader;
         let config = check::settle(draft, &mut report);
         if report.errors.is_empty() { Ok((config, report.warnings)) } else { Err(report.errors) }
     }
+}
+
+/// Every line with its name and value, in the order of reading, and what a load says of them.
+pub(crate) fn read_all(
+    source: &(impl Source + ?Sized),
+    path: &Path,
+) -> (Vec<(Place, String, String)>, Report) {
+    let mut reader = Reader { seen: Some(Vec::new()), ..Reader::new(source) };
+    reader.read_file(path, true);
+    let Reader { draft, mut report, seen, .. } = reader;
+    check::settle(draft, &mut report);
+    (seen.unwrap_or_default(), report)
 }
 
 /// What was found on the way.
@@ -59,6 +71,8 @@ struct Reader<'a, S: ?Sized> {
     source: &'a S,
     draft: Draft,
     report: Report,
+    /// Every line that was read, when somebody wants them.
+    seen: Option<Vec<(Place, String, String)>>,
 }
 
 /// Where the options of the lines that follow belong. Each file begins without either.
@@ -79,7 +93,11 @@ struct Entry<'a> {
     exists: &'a dyn Fn(&str) -> bool,
 }
 
-impl<S: Source + ?Sized> Reader<'_, S> {
+impl<'a, S: Source + ?Sized> Reader<'a, S> {
+    fn new(source: &'a S) -> Self {
+        Reader { source, draft: Draft::default(), report: Report::default(), seen: None }
+    }
+
     fn read_file(&mut self, path: &Path, is_main: bool) {
         let bytes = match self.source.read(path) {
             Ok(bytes) => bytes,
@@ -94,6 +112,10 @@ impl<S: Source + ?Sized> Reader<'_, S> {
             match line {
                 Ok(line) => {
                     let place = Place { file: file.clone(), line: line.number };
+                    if let Some(seen) = &mut self.seen {
+                        let (name, value) = (line.name.to_owned(), line.value.to_owned());
+                        seen.push((place.clone(), name, value));
+                    }
                     self.read_line(line, place, &mut cursor);
                 }
                 Err((number, fault)) => {

@@ -86,8 +86,8 @@ fn facts(row: &Directive) -> String {
 }
 
 fn status_text(row: &Directive) -> Option<String> {
-    // The options of a section work when the section does; one warning, at its first line, is enough
-    // for a file, but each entry of the manual stands alone.
+    // The options of a section work when the section does. One warning, at its first line, is
+    // enough for a file, but each entry of the manual stands alone.
     let bridges = find("connection").map_or(Status::Works, |row| row.status);
     let status = match row.scope() {
         Scope::Bridge if row.status == Status::Works => bridges,

@@ -65,6 +65,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         task: Task,
     },
+    /// Say for every line of a mosquitto.conf what it means here; exits with 3 if one is refused
+    Migrate {
+        /// The configuration file
+        #[arg(value_name = "FILE")]
+        config_file: PathBuf,
+    },
 }
 
 impl Args {

@@ -15,6 +15,8 @@ mod live;
 mod lobby;
 mod logging;
 mod mailbox;
+mod migrate;
+mod notify;
 mod panics;
 mod permit;
 mod placement;
@@ -45,6 +47,15 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    if let Some(args::Command::Migrate { config_file }) = &args.command {
+        return match migrate::migrate(config_file, &mut std::io::stdout().lock()) {
+            Ok(exit) => exit.into(),
+            Err(error) => {
+                eprintln!("mqttd: {error}");
+                Exit::Failed.into()
+            }
+        };
+    }
     if let Some(args::Command::Store { task }) = &args.command {
         return store_tool::run(task);
     }

@@ -26,6 +26,7 @@ use mqttd_conf::LogType;
 
 use crate::logging::{Logger, Verbosity};
 use crate::mailbox::{Item, Mailbox, ShardReport};
+use crate::notify::Notify;
 use crate::panics;
 use crate::permit::Places;
 use crate::placement::Placement;
@@ -140,13 +141,19 @@ fn load_files(config: Config, verbosity: Verbosity, logger: &Logger) -> Result<L
 
 fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     raise_file_limit();
+    let runtime = worker::runtime().ends(Exit::Failed)?;
+    // Before the first port opens: who has seen it open may send a signal.
+    let signals = {
+        let _guard = runtime.enter();
+        Signals::new().context("listening for signals").ends(Exit::Failed)?
+    };
+    let notify = Notify::from_environment().ends(Exit::Failed)?;
     let sockets = listen::open(&config.listeners, logger).ends(Exit::Failed)?;
     let live = load_files(config, args.verbosity(), logger)?;
     let general = live.config.general.clone();
     privileges::drop_root(general.user.as_deref(), logger).ends(Exit::Configuration)?;
     let _pid_file = PidFile::write(general.pid_file.as_deref()).ends(Exit::Failed)?;
     let clock = Clock::start();
-    let runtime = worker::runtime().ends(Exit::Failed)?;
     let (requests, authenticating) = mpsc::unbounded_channel();
     let (mailboxes, tasks) = {
         // Syncs of a restore that clears something up run on this runtime's pool.
@@ -165,7 +172,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     });
     let authenticate = authenticate::serve(Arc::clone(&broker), authenticating);
     runtime.spawn(panics::vital(logger.clone(), "re-authentication", authenticate));
-    let serve = serve(args, &broker, sockets, tasks);
+    let serve = serve(args, &broker, (signals, notify), sockets, tasks);
     let serve = panics::vital(logger.clone(), "the main task", serve);
     runtime.block_on(serve).ends(Exit::Failed)
 }
@@ -288,10 +295,10 @@ fn losses(level: Level) -> [u64; 2] {
 async fn serve(
     args: &Args,
     broker: &Arc<Broker>,
+    (mut signals, notify): (Signals, Notify),
     sockets: Vec<Socket>,
     tasks: Vec<ShardTask>,
 ) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("listening for signals")?;
     let (workers, own_shards) = Workers::new(broker.logger.clone());
     for task in tasks {
         worker::begin(&workers, Box::new(task));
@@ -319,10 +326,17 @@ async fn serve(
     if args.in_background {
         daemon::tell_ready();
     }
+    notify.ready();
+    let notify = Arc::new(notify);
+    let watchdog = tokio::spawn(feed_watchdog(Arc::clone(broker), Arc::clone(&notify)));
     loop {
         match signals.next().await {
             Request::Stop => break,
-            Request::Reload => reload::reload(broker, args),
+            Request::Reload => {
+                notify.reloading();
+                reload::reload(broker, args);
+                notify.ready();
+            }
             Request::ReopenLog => {
                 if let Err(error) = broker.logger.reopen() {
                     broker.logger.line(LogType::Error, format_args!("Error: {error}"));
@@ -335,6 +349,8 @@ async fn serve(
             ),
         }
     }
+    notify.stopping();
+    watchdog.abort();
     accepting.iter().for_each(|task| task.abort());
     sys.abort();
     stop(broker).await;
@@ -397,6 +413,16 @@ async fn publish_sys(broker: Arc<Broker>) {
             let payload = payload.into_bytes();
             broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
         }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Tells the service manager that the broker works, each time after every shard has answered.
+async fn feed_watchdog(broker: Arc<Broker>, notify: Arc<Notify>) {
+    let Some(interval) = notify.alive_interval() else { return };
+    loop {
+        report(&broker).await;
+        notify.alive();
         tokio::time::sleep(interval).await;
     }
 }

@@ -1,0 +1,177 @@
+//! Issue 7: SIGHUP while clients are at work, what a reload applies and what it does not, and what
+//! the service manager hears of all that.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mqttd_tests::broker::LISTENERS;
+use mqttd_tests::peer::{Carrier, Level, Peer};
+use mqttd_tests::place::{Port, broker_under_test};
+use mqttd_tests::process::{self, PATIENCE, Running};
+use mqttd_tests::{Broker, only_our_broker};
+
+/// The config as it stands, with a line replaced.
+fn change(broker: &Broker, from: &str, to: &str) {
+    let path = broker.file("mosquitto.conf");
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{text}");
+    broker.write("mosquitto.conf", &text.replace(from, to));
+}
+
+/// SIGHUP, then waits for one more of this line.
+#[track_caller]
+fn reload(broker: &Broker, line: &str) {
+    let before = broker.log().matches(line).count();
+    broker.hup();
+    let seen = process::until(|| (broker.log().matches(line).count() > before).then_some(()));
+    assert!(seen.is_some(), "no '{line}'\n{}", broker.log());
+}
+
+/// Thirty reloads, every third of them with a broken file, while publishers and subscribers work:
+/// nobody is disconnected and no message is missing or doubled.
+#[test]
+fn reloads_under_load_lose_nobody_and_nothing() {
+    only_our_broker!("2.0.11 ends at a file that it cannot read");
+    let mut broker = Broker::with("max_queued_messages 600");
+    let is_over = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let pairs: Vec<_> = (0..4)
+            .map(|pair| {
+                let carrier = Carrier::ALL[pair % 2];
+                let topic = format!("load/{pair}");
+                let (broker, is_over) = (&broker, &is_over);
+                scope.spawn(move || {
+                    let mut sub = Peer::joined(broker, carrier, Level::V5, &format!("s{pair}"));
+                    sub.subscribe(&topic, 1);
+                    let mut peer = Peer::joined(broker, carrier, Level::V311, &format!("p{pair}"));
+                    let mut count = 0u32;
+                    while !is_over.load(Ordering::Relaxed) {
+                        count += 1;
+                        let id = (count % 60_000 + 1) as u16;
+                        peer.publish_qos1(id, &topic, &count.to_string());
+                        assert_eq!(sub.receive().payload, count.to_string().as_bytes());
+                    }
+                    count
+                })
+            })
+            .collect();
+        for round in 0..30 {
+            match round % 3 {
+                0 => change(&broker, "max_queued_messages 600", "max_queued_messages 500"),
+                1 => change(&broker, "max_queued_messages 500", "max_queued_messages many"),
+                _ => change(&broker, "max_queued_messages many", "max_queued_messages 600"),
+            }
+            let is_broken = round % 3 == 1;
+            let line = if is_broken { "The old configuration stays" } else { "Config reloaded." };
+            reload(&broker, line);
+        }
+        let log = broker.log();
+        let is_end = |line: &str| {
+            line.contains("disconnected")
+                && (line.contains("Client s") || line.contains("Client p"))
+        };
+        is_over.store(true, Ordering::Relaxed);
+        assert!(!log.lines().any(is_end), "{log}");
+        pairs.into_iter().map(|pair| pair.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(sent.iter().all(|count| *count > 30), "under load: {sent:?}");
+    assert!(broker.is_running());
+}
+
+/// A listener that is added needs a restart, which is said; the rest of the file counts at once.
+#[test]
+fn a_new_listener_waits_for_a_restart_and_the_rest_is_applied() {
+    only_our_broker!("2.0.11 says nothing");
+    let other = Port::take();
+    let mut broker = Broker::with("retain_available true");
+    let mut here = Peer::joined(&broker, Carrier::Tcp, Level::V311, "here");
+    let path = broker.file("mosquitto.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let more = format!("{text}listener {} 127.0.0.1\n", other.number);
+    broker
+        .write("mosquitto.conf", &more.replace("retain_available true", "retain_available false"));
+    reload(&broker, "Config reloaded.");
+    let log = broker.log();
+    let told = "listeners were added, removed or bound elsewhere: restart the broker for that";
+    assert!(log.contains(told), "{log}");
+    let address = ("127.0.0.1", other.number);
+    assert!(std::net::TcpStream::connect(address).is_err(), "open already");
+    here.send("31 [ <t> 'x' ]");
+    here.expect_closed();
+    broker.restart();
+    assert!(process::until(|| std::net::TcpStream::connect(address).ok()).is_some());
+}
+
+/// `threads`, `shards`, `user`, `persistence` and others of their kind name themselves.
+#[test]
+fn what_takes_effect_at_a_restart_is_named() {
+    only_our_broker!("2.0.11 says nothing");
+    let broker = Broker::with("shards 2");
+    change(&broker, "shards 2", "shards 3");
+    reload(&broker, "Config reloaded.");
+    assert!(broker.log().contains("shards takes effect at a restart"), "{}", broker.log());
+}
+
+/// What systemd hears from start to stop, the watchdog included.
+#[test]
+fn the_service_manager_hears_of_start_reload_and_stop() {
+    only_our_broker!("2.0.11 in Debian speaks to systemd, but has neither reload nor watchdog");
+    let broker =
+        Broker::prepared(broker_under_test(), &format!("allow_anonymous true\n{LISTENERS}"));
+    let path = broker.file("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut buffer = [0; 512];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    let hear_but_watchdog = || {
+        loop {
+            let text = hear();
+            if text != "WATCHDOG=1\n" {
+                return text;
+            }
+        }
+    };
+    let mut command = Command::new(broker_under_test());
+    command.args(["-c", &broker.file("mosquitto.conf")]).env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "200000");
+    let running = Running::spawn(command, b"");
+    assert_eq!(hear(), format!("READY=1\nMAINPID={}\n", running.id()));
+    Peer::joined(&broker, Carrier::Tcp, Level::V311, "c").expect_nothing();
+    assert_eq!(hear(), "WATCHDOG=1\n");
+    assert_eq!(hear(), "WATCHDOG=1\n");
+    running.signal("HUP");
+    let text = hear_but_watchdog();
+    let micros = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").map(str::trim_end);
+    assert!(micros.is_some_and(|it| it.parse::<u64>().is_ok_and(|it| it > 0)), "{text}");
+    assert!(hear_but_watchdog().starts_with("READY=1\n"));
+    // A process that stands still must not be called alive.
+    running.signal("STOP");
+    thread::sleep(Duration::from_millis(300));
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 64]).is_ok() {}
+    thread::sleep(Duration::from_millis(500));
+    assert!(socket.recv(&mut [0; 64]).is_err(), "alive while stopped");
+    socket.set_nonblocking(false).unwrap();
+    running.signal("CONT");
+    assert_eq!(hear(), "WATCHDOG=1\n");
+    running.signal("TERM");
+    assert_eq!(hear_but_watchdog(), "STOPPING=1\n");
+    running.ends().ok();
+}
+
+/// A socket that is not there is a mistake of who set the variable, and is said.
+#[test]
+fn a_service_manager_that_is_not_there_is_said() {
+    only_our_broker!("2.0.11 says nothing");
+    let broker = Broker::prepared(broker_under_test(), LISTENERS);
+    let mut command = Command::new(broker_under_test());
+    command.args(["-c", &broker.file("mosquitto.conf")]).env("NOTIFY_SOCKET", "/nonexistent/s");
+    process::run(command, b"").exits(1).complains("NOTIFY_SOCKET /nonexistent/s");
+}
