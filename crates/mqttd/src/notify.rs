@@ -23,7 +23,7 @@ impl Notify {
             return Ok(Self { socket: None, watchdog: None });
         };
         let socket = connect(&name)
-            .with_context(|| format!("connecting to NOTIFY_SOCKET {}", name.display()))?;
+            .with_context(|| format!("connecting to NOTIFY_SOCKET {}", name.to_string_lossy()))?;
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         // Variables that were meant for a parent process are not for this one.
         let is_meant = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(std::process::id()));
