@@ -302,7 +302,7 @@ fn a_store_that_was_tampered_with() {
             bytes[middle] ^= 0x10;
         }),
         ("noise", |bytes| {
-            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 167 >> 3) as u8);
+            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = ((at * 167) >> 3) as u8);
         }),
     ];
     for (what, damage) in damages {

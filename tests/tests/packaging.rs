@@ -113,7 +113,8 @@ fn the_services_call_the_broker_as_it_is() {
 
 #[test]
 fn the_changelog_begins_with_the_version_of_cargo() {
-    let first = read("packaging/deb/debian/changelog").lines().next().unwrap_or_default().to_owned();
+    let first =
+        read("packaging/deb/debian/changelog").lines().next().unwrap_or_default().to_owned();
     let version = env!("CARGO_PKG_VERSION");
     assert!(first.starts_with(&format!("mqttd ({version}) ")), "{first}");
 }

@@ -1,4 +1,5 @@
-//! Lines of stdin or a file, of any length, read on a thread of their own and handed over in batches.
+//! Lines of stdin or a file, of any length, read on a thread of their own and handed over in
+//! batches.
 
 use std::io::{self, Read};
 use std::thread;

@@ -1,7 +1,7 @@
 //! Messages as JSON lines, read back: `--replay`, `--json-lines`.
 //!
-//! `{"topic":…, "payload":…, "payload_base64":…, "qos":…, "retain":…, "properties":{…}, "time":…}`. A
-//! payload that is a string is taken as text, any other JSON value as its own text.
+//! `{"topic":…, "payload":…, "payload_base64":…, "qos":…, "retain":…, "properties":{…}, "time":…}`.
+//! A payload that is a string is taken as text, any other JSON value as its own text.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -60,8 +60,8 @@ impl Future for Delivery {
 /// The Server's answer to SUBSCRIBE or UNSUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// One byte for each filter in its order. SUBACK: 0 to 2 the granted QoS, 0x80 and above a refusal.
-    /// UNSUBACK: Reason Codes in 5.0, empty in 3.x.
+    /// One byte for each filter in its order. SUBACK: 0 to 2 the granted QoS, 0x80 and above a
+    /// refusal. UNSUBACK: Reason Codes in 5.0, empty in 3.x.
     pub reason_codes: Vec<u8>,
     /// 5.0 properties.
     pub properties: PropertiesBuf,
@@ -80,7 +80,8 @@ pub struct Subscription {
 
 impl Client {
     /// Connects and waits for the Server to accept; later connections are made by themselves
-    /// (see [`Options::reconnect`]). Must be called on a tokio runtime; the driver is spawned there.
+    /// (see [`Options::reconnect`]). Must be called on a tokio runtime; the driver is spawned
+    /// there.
     ///
     /// The first event is [`Event::Connected`](crate::Event::Connected).
     ///
@@ -131,8 +132,8 @@ impl Client {
         self.subscribe_all(Subscription { filters, properties: PropertiesBuf::new() }).await
     }
 
-    /// Sends one SUBSCRIBE and waits for SUBACK. The client remembers what was granted and subscribes
-    /// again when the Server has lost the Session.
+    /// Sends one SUBSCRIBE and waits for SUBACK. The client remembers what was granted and
+    /// subscribes again when the Server has lost the Session.
     ///
     /// # Errors
     /// A filter breaks a rule, or the client has ended. Refusals of the Server are in the answer.
@@ -179,8 +180,8 @@ impl Client {
         answer.await.unwrap_or(Err(RequestError::Closed))
     }
 
-    /// Acknowledges a message in [`Acknowledge::Manual`](crate::Acknowledge::Manual). Without effect
-    /// for QoS 0, and when the Session the message belongs to is gone.
+    /// Acknowledges a message in [`Acknowledge::Manual`](crate::Acknowledge::Manual). Without
+    /// effect for QoS 0, and when the Session the message belongs to is gone.
     pub fn acknowledge(&self, message: &Message) {
         self.shared.acknowledge(message);
     }

@@ -24,8 +24,8 @@
 //!   connections until it is acknowledged, the client is disconnected or the process ends. An
 //!   incoming one is acknowledged when it is handed out, or by hand ([`Acknowledge`]).
 //! - **Nothing twice at QoS 2**, as long as the Server keeps the Session: so give a client id and
-//!   switch [`Options::clean_start`] off. Without a Session, a message whose PUBREC was lost with the
-//!   connection is published again.
+//!   switch [`Options::clean_start`] off. Without a Session, a message whose PUBREC was lost with
+//!   the connection is published again.
 //! - **Bounds.** A slow Server makes [`Client::publish`] wait, a slow reader makes the Server wait:
 //!   [`client::QUEUE_MAX`], [`incoming::INBOX_EVENTS_MAX`], [`Options::max_in_flight`].
 //! - **Batches.** All that is ready goes out with one write; there is one task for the client and

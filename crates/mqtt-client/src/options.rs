@@ -17,7 +17,8 @@ use crate::tls::Tls;
 /// Messages of QoS 1 and 2 in flight at a time, unless [`Options::max_in_flight`] says otherwise.
 pub const DEFAULT_MAX_IN_FLIGHT: u16 = 20;
 
-/// How long a connection may take to come about, unless [`Options::connect_timeout`] says otherwise.
+/// How long a connection may take to come about, unless [`Options::connect_timeout`] says
+/// otherwise.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything about one client. Start with [`Options::default`], [`Options::new`] or
@@ -57,8 +58,8 @@ pub struct Options {
     pub resubscribe: bool,
     /// [`DEFAULT_CONNECT_TIMEOUT`] by default; from name lookup to CONNACK.
     pub connect_timeout: Duration,
-    /// The largest packet that is accepted, in bytes. The protocol's largest by default; in 5.0 also
-    /// send Maximum Packet Size in [`Options::connect_properties`], so that the Server knows.
+    /// The largest packet that is accepted, in bytes. The protocol's largest by default; in 5.0
+    /// also send Maximum Packet Size in [`Options::connect_properties`], so that the Server knows.
     pub packet_bytes_max: usize,
     /// Sees every packet as it is sent and received.
     pub trace: Option<Trace>,
@@ -173,7 +174,8 @@ impl Transport {
 }
 
 impl Default for Options {
-    /// `localhost:1883`, MQTT 3.1.1, a Server-chosen id, clean start, Keep Alive 60 s, reconnecting.
+    /// `localhost:1883`, MQTT 3.1.1, a Server-chosen id, clean start, Keep Alive 60 s,
+    /// reconnecting.
     fn default() -> Self {
         Self {
             transport: Transport::tcp("localhost", 1883),

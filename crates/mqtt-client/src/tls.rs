@@ -17,7 +17,8 @@ pub struct Tls {
 /// What [`Tls::new`] is made from.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// CA certificates in PEM with the names of their files; empty for those of the operating system.
+    /// CA certificates in PEM with the names of their files; empty for those of the operating
+    /// system.
     pub authorities: Vec<(String, Vec<u8>)>,
     /// The client's certificate chain and its key in PEM, with the names of their files.
     pub identity: Option<[(String, Vec<u8>); 2]>,

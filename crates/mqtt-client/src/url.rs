@@ -8,8 +8,8 @@
 //! | `wss` | WebSocket over TLS | 443 |
 //! | `unix` | Unix socket, `unix:///path` | – |
 //!
-//! What the path means differs: for [`Options::from_url`] it is the path of a WebSocket request; the
-//! command-line tools take it for a topic, as Mosquitto's do.
+//! What the path means differs: for [`Options::from_url`] it is the path of a WebSocket request;
+//! the command-line tools take it for a topic, as Mosquitto's do.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! The ways to a Server: Unix socket, WebSocket, TLS and SOCKS5, each with a message there and back.
+//! The ways to a Server: Unix socket, WebSocket, TLS and SOCKS5, each with a message there and
+//! back.
 
 use std::future::Future;
 use std::time::Duration;

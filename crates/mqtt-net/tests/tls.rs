@@ -135,8 +135,8 @@ async fn certificates_made_at_home_work() {
     assert!(talk(server, client, "broker.local").await.is_err());
 }
 
-/// `openssl x509 -req` of OpenSSL 3.0 without an extension file makes version 1. We show such a certificate (clients
-/// with OpenSSL take it), and our own client says why it does not.
+/// `openssl x509 -req` of OpenSSL 3.0 without an extension file makes version 1. We show such a
+/// certificate (clients with OpenSSL take it), and our own client says why it does not.
 #[tokio::test]
 async fn a_certificate_of_version_1_is_shown() {
     let certificate = include_str!("certificates/version-1.crt");

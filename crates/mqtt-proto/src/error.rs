@@ -8,8 +8,8 @@ use crate::topic::TopicError;
 
 macro_rules! offences {
     ($($name:ident, $reason:ident, $clause:literal, $text:literal;)*) => {
-        /// What a peer did wrong on the wire. Each value knows the clause it breaks, the Reason Code
-        /// the peer is told, and how to say it in a log line.
+        /// What a peer did wrong on the wire. Each value knows the clause it breaks, the Reason
+        /// Code the peer is told, and how to say it in a log line.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Offence {
             $(#[doc = concat!($text, " (", $clause, ")")] $name,)*

@@ -1,4 +1,5 @@
-//! MQTT 3.1, 3.1.1 and 5.0 without I/O: what both a Client and a Server need to know about the wire.
+//! MQTT 3.1, 3.1.1 and 5.0 without I/O: what both a Client and a Server need to know about the
+//! wire.
 //!
 //! Bytes in, packets out, and the other way round; topic names and filters; the QoS 1 and 2
 //! exchanges; the rules of one Network Connection. Nothing here reads a clock, a socket, a file or

@@ -348,8 +348,8 @@ fn check(block: &[u8], place: Place) -> Result<(), Offence> {
 
 /// Builds a property block.
 ///
-/// Strings and binary data longer than 65,535 bytes can't stand on the wire; [`PropertiesBuf::push`]
-/// says so and leaves the block as it was.
+/// Strings and binary data longer than 65,535 bytes can't stand on the wire;
+/// [`PropertiesBuf::push`] says so and leaves the block as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PropertiesBuf(Vec<u8>);
 

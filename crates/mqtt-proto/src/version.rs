@@ -91,7 +91,8 @@ impl Version {
         !matches!(self, Self::V31)
     }
 
-    /// Each matching subscription of a Client gets its own copy unless the Server chooses otherwise;
+    /// Each matching subscription of a Client gets its own copy unless the Server chooses
+    /// otherwise;
     /// 5.0 tells them apart by Subscription Identifier.
     pub const fn has_subscription_options(self) -> bool {
         matches!(self, Self::V5)

@@ -45,7 +45,7 @@ pub struct General {
     pub threads: Option<u16>,
     /// `shards`: parts the sessions are divided into; `None` = one per core.
     pub shards: Option<u16>,
-    /// `user`: who to become when started as root; `None` = `mosquitto`, then `nobody`.
+    /// `user`: who to become when started as root; `None` = `mqttd` where there is one.
     pub user: Option<String>,
     /// `pid_file`: written at start, removed at exit.
     pub pid_file: Option<PathBuf>,

@@ -10,8 +10,8 @@ use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PropertiesBuf, QoS, ReasonCode};
 
-use crate::authenticate::Authentication;
 use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::authenticate::Authentication;
 use crate::event::Admission;
 use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};

@@ -29,8 +29,8 @@ pub trait Output {
     /// unless the connection ends before.
     fn authenticate(&mut self, connection: ConnectionKey, request: Reauthentication<'_>);
 
-    /// Into another shard's mailbox, in order, at the end of the turn: after the records of the turn
-    /// are in the log, and before anything is written to a socket.
+    /// Into another shard's mailbox, in order, at the end of the turn: after the records of the
+    /// turn are in the log, and before anything is written to a socket.
     fn to_shard(&mut self, to: ShardId, envelope: Envelope);
 
     /// Keep this record; a later one with the same identifier replaces it.

@@ -233,7 +233,8 @@ fn files_that_do_not_belong_together_are_refused_or_left_alone() {
     assert!(renamed.names().contains(&stray));
 }
 
-/// A body made of what looks like beginnings of long frames must not make the search for real ones endless.
+/// A body made of what looks like beginnings of long frames must not make the search for real ones
+/// endless.
 #[test]
 fn a_hostile_body_does_not_stall_opening() {
     let disk = DiskMem::new();

@@ -22,8 +22,8 @@ impl Clock {
         Instant(self.epoch_millis + self.started.elapsed().as_millis() as u64)
     }
 
-    /// When a shard's moment comes, for a timer. A moment at 0 has passed; one that never comes is a
-    /// day away, when the question is asked again.
+    /// When a shard's moment comes, for a timer. A moment at 0 has passed; one that never comes is
+    /// a day away, when the question is asked again.
     pub(crate) fn when(&self, at: Instant) -> Monotonic {
         let ahead = at.0.saturating_sub(self.epoch_millis).min(self.day_from_now());
         self.started + Duration::from_millis(ahead)

@@ -35,7 +35,8 @@ pub(crate) fn detach() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In the background: tell the starter that connections are accepted. Later output has nowhere to go.
+/// In the background: tell the starter that connections are accepted. Later output has nowhere to
+/// go.
 pub(crate) fn tell_ready() {
     let mut stdout = std::io::stdout();
     // The starter may have been killed; the broker goes on.

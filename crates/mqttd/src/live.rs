@@ -1,5 +1,5 @@
-//! The configuration in force, with the contents of the files it names. Built whole or not at all; a
-//! reload swaps it.
+//! The configuration in force, with the contents of the files it names. Built whole or not at all;
+//! a reload swaps it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -358,7 +358,7 @@ impl Visitor<'_> {
         mailbox.send(Item::Admit(Box::new(Newcomer {
             transport,
             worker: self.worker,
-            peer: self.peer.clone(),
+            peer: self.peer,
             listener: self.listener,
             permit,
             connect,
@@ -542,12 +542,12 @@ fn made_up_client_id(prefix: &str) -> String {
 
 /// Checks passwords on the blocking pool, a bounded number at a time: a hash is meant to be slow.
 pub(crate) struct Verifier {
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Verifier {
     pub(crate) fn new() -> Self {
-        Self { places: Semaphore::new(PASSWORD_CHECKS_MAX) }
+        Self { places: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)) }
     }
 
     async fn verify(
@@ -556,16 +556,26 @@ impl Verifier {
         user: String,
         password: Vec<u8>,
     ) -> Verdict {
-        let Ok(_place) = self.places.acquire().await else { return Verdict::NoMemory };
-        let check = tokio::task::spawn_blocking(move || passwords.verify(&user, &password));
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let Ok(place) = place else { return Verdict::NoMemory };
+        // The place goes along: a visitor that leaves does not make room while its hash is
+        // computed.
+        let check = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            passwords.verify(&user, &password)
+        });
         check.await.unwrap_or(Verdict::NoMemory)
     }
 
     /// Takes a step of enhanced authentication.
     pub(crate) async fn step(&self, exchange: Exchange, data: Option<Vec<u8>>) -> Step {
         let broken = || Step::Refused(ScramError::Malformed("the step could not be taken"));
-        let Ok(_place) = self.places.acquire().await else { return broken() };
-        let step = tokio::task::spawn_blocking(move || exchange.step(data.as_deref()));
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let Ok(place) = place else { return broken() };
+        let step = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            exchange.step(data.as_deref())
+        });
         step.await.unwrap_or_else(|_| broken())
     }
 }

@@ -1,5 +1,5 @@
-//! SIGHUP: read everything anew, check it, then swap it; or keep the old configuration whole and say
-//! why.
+//! SIGHUP: read everything anew, check it, then swap it; or keep the old configuration whole and
+//! say why.
 
 use std::sync::Arc;
 

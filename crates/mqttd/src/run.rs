@@ -126,7 +126,10 @@ fn load_config(args: &Args) -> Result<(Config, Vec<mqttd_conf::Warning>), Ended>
 }
 
 fn check_only(config: Config, args: &Args) -> Result<(), Ended> {
-    let logger = Logger::new(&config.logging, args.verbosity()).ends(Exit::Configuration)?;
+    // To the terminal: a log file made by whoever checks would be in the service's way.
+    let mut logging = config.logging.clone();
+    logging.destinations = vec![mqttd_conf::LogDestination::Stderr];
+    let logger = Logger::new(&logging, args.verbosity()).ends(Exit::Configuration)?;
     load_files(config, args.verbosity(), &logger)?;
     Ok(())
 }

@@ -19,9 +19,9 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// How long a blocking thread waits for more work.
 const BLOCKING_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Turns after which sockets are looked at although tasks are still ready. One would cost a quiet broker
-/// a second system call for each message; the default of 61 would let a flood on one connection keep
-/// the others waiting for as many turns.
+/// Turns after which sockets are looked at although tasks are still ready. One would cost a quiet
+/// broker a second system call for each message; the default of 61 would let a flood on one
+/// connection keep the others waiting for as many turns.
 const TURNS_PER_LOOK: u32 = 8;
 
 /// A worker's runtime.
@@ -107,7 +107,8 @@ pub(crate) async fn run(
         let logger = workers.logger.clone();
         let running = panics::fatal(&logger, "a shard", || Running::on(number, task));
         let shard = async move {
-            // The task bounds its own turns; tokio's budget would cut them at 128 socket operations.
+            // The task bounds its own turns; tokio's budget would cut them at 128 socket
+            // operations.
             if let Ended::Moved(to, task) = tokio::task::unconstrained(running).await {
                 workers.send(to, task);
             }

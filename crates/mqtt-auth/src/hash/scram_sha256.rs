@@ -85,8 +85,8 @@ impl fmt::Display for ScramSha256Hash {
     }
 }
 
-/// SASLprep (RFC 4013) of a name or a password: `None` when it holds what no login may hold, such as
-/// control characters or an unassigned code point.
+/// SASLprep (RFC 4013) of a name or a password: `None` when it holds what no login may hold, such
+/// as control characters or an unassigned code point.
 pub(crate) fn prepare(text: &str) -> Option<Cow<'_, str>> {
     stringprep::saslprep(text).ok()
 }

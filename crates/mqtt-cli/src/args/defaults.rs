@@ -1,7 +1,7 @@
 //! The files with default options: one `flag value` a line, `#` begins a comment line.
 //!
-//! `$XDG_CONFIG_HOME/NAME`, else `$HOME/.config/NAME`, first of our own name, else of Mosquitto's. A
-//! file named with `-o` takes their place. Options on the command line win.
+//! `$XDG_CONFIG_HOME/NAME`, else `$HOME/.config/NAME`, first of our own name, else of Mosquitto's.
+//! A file named with `-o` takes their place. Options on the command line win.
 
 use std::path::PathBuf;
 use std::{env, fs, io};

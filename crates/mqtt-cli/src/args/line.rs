@@ -1,7 +1,8 @@
 //! Mosquitto's way to write a command line, brought into `--flag=value` form.
 //!
-//! There every option takes the word behind it, whatever it looks like (`-m -1`), `-D` takes three or
-//! four words, and `-L` stands for host, port, login and topic at once, in its place among the others.
+//! There every option takes the word behind it, whatever it looks like (`-m -1`), `-D` takes three
+//! or four words, and `-L` stands for host, port, login and topic at once, in its place among the
+//! others.
 
 use clap::{ArgAction, Command};
 use mqtt_client::url::{Url, percent_decode};

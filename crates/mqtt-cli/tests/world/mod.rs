@@ -133,7 +133,8 @@ impl World {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Starts collecting messages of `filter` with Debian's tool, and returns once it is subscribed.
+    /// Starts collecting messages of `filter` with Debian's tool, and returns once it is
+    /// subscribed.
     pub(crate) fn collect(&self, filter: &str, format: &str, count: usize) -> Child {
         // A word of its own each time: an old one would be counted, too.
         let ready = format!("ready/{}", self.collected.fetch_add(1, Ordering::Relaxed));

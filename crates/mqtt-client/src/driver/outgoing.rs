@@ -73,8 +73,8 @@ impl Driver {
         let kept = Pending { publish: publish.clone(), reply };
         let id = self.session.sender.publish(qos, kept);
         if id.is_some() {
-            // It was checked above; should it fail all the same, the exchange is sent again with the
-            // next connection.
+            // It was checked above; should it fail all the same, the exchange is sent again with
+            // the next connection.
             let _ = link.send(&Packet::Publish(publish.as_packet(id, false)), now);
         }
         None

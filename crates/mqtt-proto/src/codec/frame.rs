@@ -20,8 +20,8 @@ pub struct Frame {
 impl Frame {
     /// Looks at the front of `bytes`: `Ok(None)` means that more bytes are needed.
     ///
-    /// `packet_bytes_max` bounds the whole packet, as Maximum Packet Size does (5.0 section 3.1.2.11.4),
-    /// and is checked as soon as the length is known, before the body has arrived.
+    /// `packet_bytes_max` bounds the whole packet, as Maximum Packet Size does (5.0 section
+    /// 3.1.2.11.4), and is checked as soon as the length is known, before the body has arrived.
     ///
     /// # Errors
     /// A Remaining Length of more than four bytes, or a packet above the bound.

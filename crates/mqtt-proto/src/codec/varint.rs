@@ -11,8 +11,9 @@ pub const VARINT_MAX: u32 = 268_435_455;
 /// needed.
 ///
 /// # Errors
-/// A fourth byte that announces a fifth [MQTT-1.5.5-1], or an encoding that is longer than the value
-/// needs (non-normative in 3.1.1, required by 5.0 for senders; accepted from peers as Mosquitto does).
+/// A fourth byte that announces a fifth [MQTT-1.5.5-1], or an encoding that is longer than the
+/// value needs (non-normative in 3.1.1, required by 5.0 for senders; accepted from peers as
+/// Mosquitto does).
 #[inline]
 pub fn read(bytes: &[u8]) -> Result<Option<(u32, usize)>, Offence> {
     let mut value = 0u32;

@@ -33,7 +33,8 @@ pub enum Phase {
     Closing,
 }
 
-/// What the Client has asked for in its CONNECT, as far as the rules of the connection depend on it.
+/// What the Client has asked for in its CONNECT, as far as the rules of the connection depend on
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// The version of the connection.
@@ -194,7 +195,8 @@ pub struct ClientConnection {
     phase: Phase,
     keep_alive: KeepAlive,
     server: ServerLimits,
-    /// What the Server's Topic Aliases stand for; index 0 is alias 1. Grows to the highest one used.
+    /// What the Server's Topic Aliases stand for; index 0 is alias 1. Grows to the highest one
+    /// used.
     aliases: Vec<Option<Box<str>>>,
     /// QoS 1 and 2 messages of the Server that we have not acknowledged on this connection.
     unacknowledged: u16,

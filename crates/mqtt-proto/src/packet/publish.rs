@@ -122,8 +122,8 @@ impl PublishHead<'_> {
         u32::try_from(len).ok().filter(|&len| len <= REMAINING_LENGTH_MAX)
     }
 
-    /// Appends the packet up to its payload; returns where in `out` the Packet Identifier stands, so
-    /// that a copy for another receiver can be patched with [`patch_packet_id`].
+    /// Appends the packet up to its payload; returns where in `out` the Packet Identifier stands,
+    /// so that a copy for another receiver can be patched with [`patch_packet_id`].
     ///
     /// # Errors
     /// The topic or the packet is too long; `out` is then unchanged.

@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Directive] = &[
     Directive::new(
         "user",
         Global(Text(|draft, name| draft.config.general.user = Some(name))),
-        "mosquitto, else nobody",
+        "mqttd where there is one, else stay",
         "user mqttd",
         "The user to become when started as root. Log, password and certificate files, and \
          ports, are used as that user.",

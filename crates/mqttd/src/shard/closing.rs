@@ -1,5 +1,5 @@
-//! The end of connections that the shard has closed: what waits is written, the sending side is shut,
-//! the Client's closing is waited for, all within a bound.
+//! The end of connections that the shard has closed: what waits is written, the sending side is
+//! shut, the Client's closing is waited for, all within a bound.
 
 use std::mem;
 use std::time::{Duration, Instant as Monotonic};
@@ -14,8 +14,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const STOP_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl ShardTask {
-    /// Moves a connection that the shard has closed towards its end: once all is written, the sending
-    /// side is shut, and the Client's closing is waited for.
+    /// Moves a connection that the shard has closed towards its end: once all is written, the
+    /// sending side is shut, and the Client's closing is waited for.
     pub(super) fn advance_closing(&mut self, key: u32) {
         let Some(connection) = self.body.connections.get_mut(key as usize) else { return };
         if connection.state != State::Draining || !connection.wire.is_empty() {

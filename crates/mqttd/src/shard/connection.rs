@@ -1,5 +1,5 @@
-//! One connection of a shard: its stream, what has been read and not understood yet, what waits to be
-//! written. An idle one owns no buffers.
+//! One connection of a shard: its stream, what has been read and not understood yet, what waits to
+//! be written. An idle one owns no buffers.
 
 use std::io::{self, IoSlice};
 use std::mem;

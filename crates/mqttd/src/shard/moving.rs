@@ -16,7 +16,8 @@ impl ShardTask {
         }
     }
 
-    /// Puts every socket on this worker's runtime. Each is looked at in the next turn, which arms it.
+    /// Puts every socket on this worker's runtime. Each is looked at in the next turn, which arms
+    /// it.
     pub(super) fn arrive(&mut self, worker: usize) {
         let has_moved = self.worker != worker;
         self.worker = worker;

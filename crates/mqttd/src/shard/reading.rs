@@ -10,16 +10,16 @@ use mqttd_core::ids::ConnectionKey;
 use super::connection::{ReadOutcome, State};
 use super::turn::ShardTask;
 
-/// Bytes read from one socket in one turn: as much as the kernel usually has, and little enough that
-/// others get their turn.
+/// Bytes read from one socket in one turn: as much as the kernel usually has, and little enough
+/// that others get their turn.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// Beginnings of packets up to this size are moved in front of the next read instead of being kept
 /// in a buffer of the connection's.
 const MOVED_BYTES_MAX: usize = 8 * 1024;
 
-/// Output that may wait for a connection before nothing more is read from it: a Client that does not
-/// read its answers does not get to ask for more.
+/// Output that may wait for a connection before nothing more is read from it: a Client that does
+/// not read its answers does not get to ask for more.
 const UNREAD_OUTPUT_MAX: usize = mqttd_core::limits::OUTPUT_BYTES_MAX;
 
 /// Whether a socket has more to read.
@@ -59,8 +59,8 @@ impl ShardTask {
     }
 
     /// Reads from one socket and handles what came: as much as one buffer holds, then others are
-    /// served. A socket that had less has been emptied; polling it once more arms its waker and costs
-    /// no system call.
+    /// served. A socket that had less has been emptied; polling it once more arms its waker and
+    /// costs no system call.
     fn read(&mut self, key: u32) {
         match self.body.connections[key as usize].state {
             State::Open => {}

@@ -1,8 +1,8 @@
 //! Which connections of a shard have something to do. Each connection has a waker of its own that
 //! puts it on the shard's list; the shard takes the whole list once in a turn.
 //!
-//! The list's lock is only ever taken by the shard's own thread (the runtime's driver calls the wakers
-//! there), so it never waits; it is there because wakers must be `Sync`.
+//! The list's lock is only ever taken by the shard's own thread (the runtime's driver calls the
+//! wakers there), so it never waits; it is there because wakers must be `Sync`.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,13 +1,14 @@
-//! The turn of a shard: take all that is ready up to a bound, hand it to the shard, write its records,
-//! write each touched socket once.
+//! The turn of a shard: take all that is ready up to a bound, hand it to the shard, write its
+//! records, write each touched socket once.
 //!
 //! ```text
 //!   mailbox ─▶ timers ─▶ ready sockets ─▶ commit ─▶ Durable ─▶ other mailboxes ─▶ one write per socket
 //!      ▲                      │
 //!      └── looked at again before what a socket brought is handled
 //! ```
-//! The last arrow is the law that makes a subscription effective on every shard before its SUBACK: what
-//! another shard sent before a Client could know of it is handled before that Client's packets.
+//! The last arrow is the law that makes a subscription effective on every shard before its SUBACK:
+//! what another shard sent before a Client could know of it is handled before that Client's
+//! packets.
 
 use std::future::Future;
 use std::mem;
