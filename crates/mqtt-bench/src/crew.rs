@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 use crate::board::{Board, Phase, add};
 use crate::clock::{Clock, seconds};
 use crate::link::{Link, LinkError, Role};
-use crate::load::thread_cpu_seconds;
+use crate::load::thread_demand_seconds;
 use crate::publisher::{Load, Publisher};
 use crate::subscriber::{Book, Subscriber};
 use crate::tally::{SharedTally, Tally};
@@ -62,7 +62,7 @@ pub(crate) struct Harvest {
     pub(crate) tally: Tally,
     /// By subscriber.
     pub(crate) books: Vec<Book>,
-    /// Share of the measured time that the thread was running, 0 to 1.
+    /// Share of the measured time that the thread ran or would have, had it got a processor.
     pub(crate) busy: f64,
 }
 
@@ -99,17 +99,17 @@ fn work(orders: Arc<Orders>, number: usize, threads: usize) -> anyhow::Result<Ha
     Ok(harvest)
 }
 
-/// Measures this thread's share of a processor while the run is on.
+/// Measures this thread's need of a processor while the run is on.
 async fn watch_cpu(board: Arc<Board>, harvest: Rc<RefCell<Harvest>>) {
     let mut phases = board.phases();
     let is_on = |phase: &Phase| *phase != Phase::Connecting;
     if phases.wait_for(is_on).await.is_err() {
         return;
     }
-    let (start, cpu) = (board.clock.now(), thread_cpu_seconds());
+    let (start, cpu) = (board.clock.now(), thread_demand_seconds());
     if phases.wait_for(|phase| *phase == Phase::Closing).await.is_ok() {
         let elapsed = seconds(start, board.clock.now());
-        harvest.borrow_mut().busy = (thread_cpu_seconds() - cpu) / elapsed.max(1e-6);
+        harvest.borrow_mut().busy = (thread_demand_seconds() - cpu) / elapsed.max(1e-6);
     }
 }
 

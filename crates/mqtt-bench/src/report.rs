@@ -168,8 +168,9 @@ impl Report {
         let is_loaded = self.sent + self.received > 0;
         if is_loaded && self.busiest >= BUSY_MAX {
             verdicts.push(format!(
-                "The generator was the bottleneck: one of its threads was busy {:.0} % of the \
-                 time. The broker may be faster; try more --threads.",
+                "The generator was the bottleneck: one of its threads was busy, or \
+                 waiting for a processor, {:.0} % of the time. The broker may be faster; try more \
+                 --threads.",
                 self.busiest * 100.0
             ));
         }
