@@ -11,8 +11,8 @@ pub(crate) fn thread_cpu_seconds() -> f64 {
 }
 
 /// Seconds this thread would have run, had nobody else used its processor: running and waiting in
-/// the run queue. A generator that shares its processor is the bottleneck long before it runs all the
-/// time. Where the system does not tell the waiting, only running counts.
+/// the run queue. A generator that shares its processor is the bottleneck long before it runs all
+/// the time. Where the system does not tell the waiting, only running counts.
 pub(crate) fn thread_demand_seconds() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = text.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
