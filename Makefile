@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 
 target := $(or $(CARGO_TARGET_DIR),target)
-tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd
+tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-bench
 # The tools that write their own man page and shell completions.
 generating := mqtt-pub mqtt-sub mqtt-rr
 bin := $(DESTDIR)$(PREFIX)/bin
