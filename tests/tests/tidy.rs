@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mqttd_tests::place::project_root;
 
 /// Each crate and what it may import of ours. An import points to an earlier row.
-const IMPORTS: [(&str, &[&str]); 10] = [
+const IMPORTS: [(&str, &[&str]); 11] = [
     ("mqtt-proto", &[]),
     ("mqttd-store", &[]),
     ("mqtt-net", &[]),
@@ -22,7 +22,19 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ("mqtt-client", &["mqtt-proto", "mqtt-net", "mqtt-auth"]),
     ("mqtt-cli", &["mqtt-client", "mqtt-auth", "mqtt-net", "mqtt-proto"]),
     ("mqtt-bench", &["mqtt-client", "mqtt-net", "mqtt-proto"]),
-    ("mqttd", &["mqtt-proto", "mqtt-auth", "mqtt-net", "mqttd-conf", "mqttd-core", "mqttd-store"]),
+    ("mqttd-durability", &["mqtt-proto", "mqttd-store", "mqttd-core", "mqttd-conf"]),
+    (
+        "mqttd",
+        &[
+            "mqtt-proto",
+            "mqtt-auth",
+            "mqtt-net",
+            "mqttd-conf",
+            "mqttd-core",
+            "mqttd-store",
+            "mqttd-durability",
+        ],
+    ),
 ];
 
 /// Crates that read no clock, socket, file or random source.

@@ -16,7 +16,7 @@ use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
 use crate::daemon;
 use crate::durability::{
-    BACKGROUND_SYNC, BACKGROUND_WRITE, Durability, Levels, StoreFolder, StoreReport,
+    self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder, StoreReport,
 };
 use crate::exit::{Ended, Ends, Exit};
 use crate::listen::{self, Socket};
@@ -233,7 +233,7 @@ fn make_shards(
         let mailbox = Arc::clone(&mailboxes[usize::from(id.0)]);
         let opened = match &store {
             Some(store) => {
-                Some(Durability::open(store, id, Arc::clone(&levels), mailbox, logger.clone())?)
+                Some(durability::open(store, id, Arc::clone(&levels), mailbox, logger.clone())?)
             }
             None => None,
         };

@@ -14,7 +14,7 @@ use mqttd_core::record::Record;
 
 /// The `durability` lines.
 #[derive(Clone, Debug)]
-pub(crate) struct Levels {
+pub struct Levels {
     /// Of topics that no line names.
     default: Level,
     rules: Vec<(Level, String)>,
@@ -22,7 +22,8 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    pub(crate) fn new(config: &Persistence) -> Self {
+    /// As the configuration has them.
+    pub fn new(config: &Persistence) -> Self {
         let default = config.default_durability();
         let rules: Vec<_> = config
             .durability
@@ -34,7 +35,7 @@ impl Levels {
     }
 
     /// The strongest of the lines whose filter matches; the default when none does.
-    pub(crate) fn of_topic(&self, topic: &str) -> Level {
+    pub fn of_topic(&self, topic: &str) -> Level {
         let Ok(name) = TopicName::new(topic) else { return self.strongest };
         let matching = self.rules.iter().filter(|(_, filter)| {
             TopicFilter::new(filter).is_ok_and(|filter| filter.matches(name))
@@ -42,12 +43,13 @@ impl Levels {
         matching.map(|(level, _)| *level).max().unwrap_or(self.default)
     }
 
-    pub(crate) fn default(&self) -> Level {
+    /// The level of topics that no line names.
+    pub fn default(&self) -> Level {
         self.default
     }
 
     /// No line names a filter with a level of its own.
-    pub(crate) fn is_uniform(&self) -> bool {
+    pub fn is_uniform(&self) -> bool {
         self.rules.iter().all(|(level, _)| *level == self.default)
     }
 }
