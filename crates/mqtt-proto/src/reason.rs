@@ -106,6 +106,8 @@ impl ReasonCode {
             Self::ServerUnavailable | Self::ServerBusy | Self::ServerShuttingDown => Some(3),
             Self::QuotaExceeded | Self::ConnectionRateExceeded => Some(3),
             Self::BadUserNameOrPassword | Self::NotAuthorized | Self::Banned => Some(5),
+            // Only a will can be too large for a 3.x Client's CONNECT; Mosquitto's word for it.
+            Self::PacketTooLarge => Some(5),
             _ => None,
         }
     }

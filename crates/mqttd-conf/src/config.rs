@@ -83,6 +83,8 @@ pub struct Messages {
     pub retain_expiry_interval: Option<Duration>,
     /// `check_retain_source`: recheck the publisher's rights before a retained delivery.
     pub check_retain_source: bool,
+    /// `check_payload_format`: refuse payloads that are not the UTF-8 they are said to be.
+    pub check_payload_format: bool,
     /// `queue_qos0_messages`: queue QoS 0 for persistent sessions that are offline.
     pub queue_qos0_messages: bool,
     /// `upgrade_outgoing_qos`: deliver at the subscription's QoS, not the lower of the two.
@@ -97,6 +99,7 @@ impl Default for Messages {
             retain_available: true,
             retain_expiry_interval: None,
             check_retain_source: false,
+            check_payload_format: false,
             queue_qos0_messages: false,
             upgrade_outgoing_qos: false,
             persistent_client_expiration: None,

@@ -39,7 +39,7 @@ const MOSQUITTO: &str = "
     websockets_headers_size websockets_log_level websockets_origin
     store_clean_interval ffdc_output max_log_entries trace_level trace_output";
 
-const OURS: &str = "durability threads shards";
+const OURS: &str = "check_payload_format durability threads shards";
 
 #[test]
 fn every_option_of_mosquitto_has_a_row_and_every_row_is_known() {

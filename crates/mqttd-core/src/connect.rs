@@ -15,13 +15,22 @@ use crate::authenticate::Authentication;
 use crate::event::Admission;
 use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};
+use crate::limits::CONNACK_BYTES_MIN;
 use crate::notice::{Ending, Notice, SentPacket};
 use crate::output::Output;
+use crate::publish::is_what_it_says;
 use crate::record::{Record, SessionRecord};
 use crate::session::{NEVER_EXPIRES, Online, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
 use crate::will::Will;
+
+/// What a connection is told in CONNACK and then held to.
+#[derive(Clone, Copy)]
+struct Terms {
+    topic_aliases_max: u16,
+    receive_maximum: u16,
+}
 
 impl Shard {
     /// A verified Client asks for a connection.
@@ -32,10 +41,10 @@ impl Shard {
         out: &mut O,
     ) {
         let connect = &admission.connect;
-        if let Err(reason) = self.admit(admission) {
-            self.refuse(admission, reason, out);
-            return;
-        }
+        let terms = match self.admit(admission) {
+            Ok(terms) => terms,
+            Err(reason) => return self.refuse(admission, reason, out),
+        };
         let key = self.take_over(admission.client_id, connect.clean_start, now, out);
         let session_present = key.is_some();
         let key = match key {
@@ -45,8 +54,8 @@ impl Shard {
                 Err(reason) => return self.refuse(admission, reason, out),
             },
         };
-        self.bind(key, admission, now, out);
-        self.send_connack(admission, session_present, out);
+        self.bind(key, admission, terms, now, out);
+        self.send_connack(admission, terms, session_present, out);
         self.announce_presence(key, out);
         if session_present {
             self.resend(key, now, out);
@@ -54,8 +63,8 @@ impl Shard {
         }
     }
 
-    /// What the shard itself may refuse.
-    fn admit(&self, admission: &Admission<'_>) -> Result<(), ReasonCode> {
+    /// What the shard itself may refuse, or the terms on which the Client comes in.
+    fn admit(&self, admission: &Admission<'_>) -> Result<Terms, ReasonCode> {
         let connect = &admission.connect;
         let listener = self.settings.listener(admission.listener);
         if let Some(will) = &connect.will {
@@ -64,6 +73,14 @@ impl Shard {
             }
             if will.retain && !self.settings.retain_available {
                 return Err(ReasonCode::RetainNotSupported);
+            }
+            if self.settings.payload_bytes_max.is_some_and(|max| will.payload.len() > max as usize)
+            {
+                return Err(ReasonCode::PacketTooLarge);
+            }
+            if self.settings.check_payload_format && !is_what_it_says(will.properties, will.payload)
+            {
+                return Err(ReasonCode::PayloadFormatInvalid);
             }
         }
         let keep_alive = connect.keep_alive_seconds;
@@ -76,17 +93,26 @@ impl Shard {
             }
             _ => {}
         }
-        // A Client that can't be sent its CONNACK can't be served [MQTT-3.1.2-24].
-        match connect.properties.u32(PropertyId::MaximumPacketSize) {
-            Some(max) if self.connack_len(admission) > max as usize => {
-                Err(ReasonCode::PacketTooLarge)
-            }
-            _ => Ok(()),
-        }
+        let terms = Terms {
+            topic_aliases_max: listener.topic_aliases_max,
+            receive_maximum: self.receive_maximum(),
+        };
+        let Some(max) = connect.properties.u32(PropertyId::MaximumPacketSize) else {
+            return Ok(terms);
+        };
+        // Who takes only small packets is told less: first no aliases, then no Receive Maximum,
+        // which is 65,535 when nothing is said. A Client that can't be sent its CONNACK even so
+        // can't be served [MQTT-3.1.2-24].
+        let no_aliases = Terms { topic_aliases_max: 0, ..terms };
+        let bare = Terms { receive_maximum: u16::MAX, ..no_aliases };
+        [terms, no_aliases, bare]
+            .into_iter()
+            .find(|terms| self.connack_len(admission, *terms) <= max as usize)
+            .ok_or(ReasonCode::PacketTooLarge)
     }
 
-    fn connack_len(&self, admission: &Admission<'_>) -> usize {
-        let properties = self.connack_properties(admission);
+    fn connack_len(&self, admission: &Admission<'_>, terms: Terms) -> usize {
+        let properties = self.connack_properties(admission, terms);
         let mut encoded = Vec::new();
         Connack { session_present: false, code: 0, properties: properties.as_properties() }
             .encode(admission.connect.version, &mut encoded)
@@ -102,7 +128,9 @@ impl Shard {
         } else {
             reason.connect_return_code()
         };
-        if let Some(code) = code {
+        let max = admission.connect.properties.u32(PropertyId::MaximumPacketSize);
+        let fits = max.is_none_or(|max| max >= CONNACK_BYTES_MIN);
+        if let Some(code) = code.filter(|_| fits) {
             let properties = mqtt_proto::Properties::EMPTY;
             Connack { session_present: false, code, properties }
                 .encode(version, out.wire(connection).bytes_mut())
@@ -155,40 +183,16 @@ impl Shard {
         &mut self,
         key: SessionKey,
         admission: &Admission<'_>,
+        terms: Terms,
         now: Instant,
         out: &mut O,
     ) {
         let connect = &admission.connect;
         let expiry_seconds = self.session_expiry(connect);
-        let listener = self.settings.listener(admission.listener);
-        let alias_max = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
-        let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
-        let aliases_in = IncomingAliases::new(listener.topic_aliases_max);
-        let keep_alive_millis = u64::from(self.keep_alive(connect)) * 1500;
-        self.epochs += 1;
-        let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
-        let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
-        let online = Online {
-            connection: admission.connection,
-            epoch: self.epochs,
-            version: connect.version,
-            keep_alive_millis,
-            last_received: now,
-            backlog_seen: 0,
-            packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
-            wants_problem_information: problem != Some(0),
-            authentication: admission.authenticated.as_ref().map(Authentication::of),
-            aliases_in,
-            aliases_out,
-            inflight_bytes: 0,
-            held: 0,
-            receiving: 0,
-            is_dropping: false,
-            mount: listener.mount_point.clone(),
-        };
-        if keep_alive_millis > 0 {
+        let online = self.online(admission, terms, now);
+        if online.keep_alive_millis > 0 {
             let timer = Timer::KeepAlive(key, online.epoch);
-            self.timers.set(now.plus_millis(keep_alive_millis), timer);
+            self.timers.set(now.plus_millis(online.keep_alive_millis), timer);
             self.prune_timers();
         }
         let send_window = match connect.properties.u16(PropertyId::ReceiveMaximum) {
@@ -196,7 +200,7 @@ impl Shard {
             None => self.receive_maximum(),
         };
         let receive_window = if connect.version.has_properties() {
-            self.receive_maximum()
+            terms.receive_maximum
         } else {
             // 3.x knows no limit; identifiers are one.
             u16::MAX
@@ -219,6 +223,38 @@ impl Shard {
         self.write_session_record(key, out);
         self.set_connection(admission.connection, key);
         self.stats.connected += 1;
+    }
+
+    /// A new connection as its session sees it.
+    fn online(&mut self, admission: &Admission<'_>, terms: Terms, now: Instant) -> Online {
+        let connect = &admission.connect;
+        let listener = self.settings.listener(admission.listener);
+        let alias_max = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
+        let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
+        let aliases_in = IncomingAliases::new(terms.topic_aliases_max);
+        let keep_alive_millis = u64::from(self.keep_alive(connect)) * 1500;
+        self.epochs += 1;
+        let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
+        let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
+        Online {
+            connection: admission.connection,
+            epoch: self.epochs,
+            version: connect.version,
+            keep_alive_millis,
+            last_received: now,
+            backlog_seen: 0,
+            packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
+            wants_problem_information: problem != Some(0),
+            authentication: admission.authenticated.as_ref().map(Authentication::of),
+            aliases_in,
+            aliases_out,
+            inflight_bytes: 0,
+            held: 0,
+            receiving: 0,
+            receive_maximum: terms.receive_maximum,
+            is_dropping: false,
+            mount: listener.mount_point.clone(),
+        }
     }
 
     /// Seconds the session lives without its connection.
@@ -247,11 +283,12 @@ impl Shard {
     fn send_connack<O: Output>(
         &mut self,
         admission: &Admission<'_>,
+        terms: Terms,
         session_present: bool,
         out: &mut O,
     ) {
         let connect = &admission.connect;
-        let properties = self.connack_properties(admission);
+        let properties = self.connack_properties(admission, terms);
         Connack { session_present, code: 0, properties: properties.as_properties() }
             .encode(connect.version, out.wire(admission.connection).bytes_mut())
             .expect("the Server's own properties fit");
@@ -273,7 +310,7 @@ impl Shard {
     }
 
     /// In Mosquitto's order, so that a default broker's CONNACK is the same byte for byte.
-    fn connack_properties(&self, admission: &Admission<'_>) -> PropertiesBuf {
+    fn connack_properties(&self, admission: &Admission<'_>, terms: Terms) -> PropertiesBuf {
         let mut properties = PropertiesBuf::new();
         if !admission.connect.version.has_properties() {
             return properties;
@@ -291,8 +328,8 @@ impl Shard {
         if asked.unwrap_or(0) != expiry {
             push(PropertyId::SessionExpiryInterval, Value::U32(expiry));
         }
-        if listener.topic_aliases_max > 0 {
-            push(PropertyId::TopicAliasMaximum, Value::U16(listener.topic_aliases_max));
+        if terms.topic_aliases_max > 0 {
+            push(PropertyId::TopicAliasMaximum, Value::U16(terms.topic_aliases_max));
         }
         if admission.connect.client_id.is_empty() {
             let assigned = Value::Text(admission.client_id);
@@ -305,8 +342,8 @@ impl Shard {
             let max = Value::U32(self.settings.packet_bytes_max);
             push(PropertyId::MaximumPacketSize, max);
         }
-        if self.receive_maximum() < u16::MAX {
-            push(PropertyId::ReceiveMaximum, Value::U16(self.receive_maximum()));
+        if terms.receive_maximum < u16::MAX {
+            push(PropertyId::ReceiveMaximum, Value::U16(terms.receive_maximum));
         }
         if listener.qos_max < QoS::ExactlyOnce {
             push(PropertyId::MaximumQoS, Value::Byte(listener.qos_max as u8));

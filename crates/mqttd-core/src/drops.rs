@@ -22,11 +22,13 @@ pub enum DropReason {
     SessionEnded,
     /// The receiver answered with an error.
     RefusedByReceiver,
+    /// Not the UTF-8 that its Payload Format Indicator promises (`check_payload_format`).
+    PayloadFormatInvalid,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// All of them, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
@@ -39,6 +41,7 @@ impl DropReason {
         Self::PayloadTooLarge,
         Self::SessionEnded,
         Self::RefusedByReceiver,
+        Self::PayloadFormatInvalid,
     ];
 
     /// A short name for counters and log lines.
@@ -53,6 +56,7 @@ impl DropReason {
             Self::PayloadTooLarge => "payload_too_large",
             Self::SessionEnded => "session_ended",
             Self::RefusedByReceiver => "refused_by_receiver",
+            Self::PayloadFormatInvalid => "payload_format_invalid",
         }
     }
 }

@@ -76,3 +76,8 @@ pub const QUEUE_SWEEP_ROUND: usize = 60;
 
 /// Sessions looked at in one step at least.
 pub const QUEUE_SWEEP_STEP_MIN: usize = 64;
+
+/// Bytes of a CONNACK of 5.0 without properties: header, flags, code, property length. No packet of
+/// the Server's but PUBLISH, SUBACK, UNSUBACK and AUTH is larger when it has no properties, so who
+/// could be sent its CONNACK can be sent the others too [MQTT-3.1.2-24].
+pub const CONNACK_BYTES_MIN: u32 = 5;

@@ -6,7 +6,7 @@ use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType, Publish};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::qos::{PubrecOutcome, Received, SenderOffence};
-use mqtt_proto::{Offence, PacketIdentifier, QoS, ReasonCode};
+use mqtt_proto::{Offence, PacketIdentifier, Properties, QoS, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
 use crate::deliver::{Routed, address};
@@ -75,6 +75,9 @@ impl Shard {
         match publish.packet_id {
             None => {
                 if self.may_publish(key, topic, out) && !self.is_too_large(&message) {
+                    if self.is_malformed_text(&message) {
+                        return Err(Offence::PayloadFormatInvalid);
+                    }
                     self.publish_message(&mut message, None, now, out);
                 }
                 Ok(())
@@ -166,9 +169,8 @@ impl Shard {
     /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. 3.x knows none.
     #[inline]
     fn begin_receiving(&mut self, key: SessionKey) -> Result<(), Offence> {
-        let maximum = self.receive_maximum();
         let Some(online) = &mut self.sessions[key.0 as usize].online else { return Ok(()) };
-        if online.version.has_properties() && online.receiving >= maximum {
+        if online.version.has_properties() && online.receiving >= online.receive_maximum {
             return Err(Offence::ReceiveMaximumExceeded);
         }
         online.receiving = online.receiving.saturating_add(1);
@@ -211,6 +213,9 @@ impl Shard {
             // The only code of PUBACK and PUBREC that speaks of a limit of the Server's.
             let reason = if with_codes { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
             return (reason, Wait::default());
+        }
+        if self.is_malformed_text(message) {
+            return (ReasonCode::PayloadFormatInvalid, Wait::default());
         }
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
         // answer is written.
@@ -276,6 +281,20 @@ impl Shard {
             self.stats.drop(DropReason::PayloadTooLarge);
         }
         too_large
+    }
+
+    /// Whether the payload is not what its Payload Format Indicator says, where that is asked for.
+    /// Only 5.0 has the property.
+    fn is_malformed_text(&mut self, message: &Passing<'_>) -> bool {
+        if !self.settings.check_payload_format || message.properties.is_empty() {
+            return false;
+        }
+        let properties = Properties::from_checked(message.properties);
+        let malformed = !is_what_it_says(properties, message.payload);
+        if malformed {
+            self.stats.drop(DropReason::PayloadFormatInvalid);
+        }
+        malformed
     }
 
     /// PUBREL: the exchange ends here.
@@ -419,4 +438,10 @@ impl Shard {
             self.journal.complete(&kept, out);
         }
     }
+}
+
+/// A Payload Format Indicator of 1 promises UTF-8 (3.3.2.3.2 and 3.1.3.2.3).
+pub(crate) fn is_what_it_says(properties: Properties<'_>, payload: &[u8]) -> bool {
+    properties.byte(PropertyId::PayloadFormatIndicator) != Some(1)
+        || core::str::from_utf8(payload).is_ok()
 }

@@ -80,6 +80,8 @@ pub(crate) struct Online {
     /// QoS 1 and 2 messages from the Client on this connection that the Server has not finished:
     /// what counts against its Receive Maximum (4.9).
     pub(crate) receiving: u16,
+    /// The Receive Maximum the Client was told.
+    pub(crate) receive_maximum: u16,
     /// A drop has been reported and nothing got through since.
     pub(crate) is_dropping: bool,
     /// The listener's mount point.

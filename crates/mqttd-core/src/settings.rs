@@ -26,6 +26,9 @@ pub struct Settings {
     pub packet_bytes_max: u32,
     /// Payloads above this are acknowledged and dropped (`message_size_limit`).
     pub payload_bytes_max: Option<u32>,
+    /// Refuse payloads that are not the UTF-8 their Payload Format Indicator promises
+    /// (`check_payload_format`).
+    pub check_payload_format: bool,
     /// Largest Keep Alive in seconds (`max_keepalive`).
     pub keep_alive_seconds_max: Option<u16>,
     /// Retained messages are kept and sent.
@@ -81,6 +84,7 @@ impl Default for Settings {
             queued_bytes_max: None,
             packet_bytes_max: limits::PACKET_BYTES_DEFAULT,
             payload_bytes_max: None,
+            check_payload_format: false,
             keep_alive_seconds_max: None,
             retain_available: true,
             retain_expiry_seconds: None,

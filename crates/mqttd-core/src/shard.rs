@@ -205,7 +205,7 @@ impl Shard {
                 Ok(())
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.receive_unsubscribe(key, &unsubscribe, out);
+                self.receive_unsubscribe(key, &unsubscribe, now, out);
                 Ok(())
             }
             Packet::Pingreq => {

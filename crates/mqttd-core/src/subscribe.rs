@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use mqtt_auth::Action;
 use mqtt_proto::ReasonCode;
+use mqtt_proto::codec::varint;
 use mqtt_proto::packet::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use mqtt_proto::property::PropertyId;
 
@@ -17,7 +18,7 @@ use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
 use crate::mount;
-use crate::notice::Notice;
+use crate::notice::{Ending, Notice};
 use crate::output::Output;
 use crate::record::Record;
 use crate::session::Subscribed;
@@ -37,11 +38,17 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) {
+        if !self.can_be_answered(key, || subscribe.filters.iter().count(), now, out) {
+            return;
+        }
         let identifier = subscribe.properties.u32(PropertyId::SubscriptionIdentifier).unwrap_or(0);
         let before = self.journal.appended();
         // Somebody else's news of the same filter may still be under way.
         self.announced = self.last_sync.is_some_and(|token| self.held.holds(token));
         let mut new = Vec::new();
+        // 3.1 has no word for a refusal: granted and never served, as Mosquitto does.
+        let online = self.sessions[key.0 as usize].online.as_ref();
+        let can_refuse = online.is_some_and(|online| online.version.suback_can_refuse());
         let codes = subscribe
             .filters
             .iter()
@@ -54,7 +61,7 @@ impl Shard {
                 if self.journal.is_on() && session.subscriptions.len() > count {
                     new.push(Box::from(filter));
                 }
-                code.value()
+                if code.is_error() && !can_refuse { options.qos as u8 } else { code.value() }
             })
             .collect();
         let mut wait = self.since(before);
@@ -80,8 +87,12 @@ impl Shard {
         &mut self,
         key: SessionKey,
         unsubscribe: &Unsubscribe<'_>,
+        now: Instant,
         out: &mut O,
     ) {
+        if !self.can_be_answered(key, || unsubscribe.filters.iter().count(), now, out) {
+            return;
+        }
         let before = self.journal.appended();
         let codes = unsubscribe
             .filters
@@ -97,6 +108,30 @@ impl Shard {
             .collect();
         let answer = Answer::Unsuback { packet_id: unsubscribe.packet_id, codes };
         self.acknowledge(key, answer, self.since(before), out);
+    }
+
+    /// Whether SUBACK or UNSUBACK with so many codes is within the Client's Maximum Packet Size; if
+    /// not, nothing is done and the connection ends, for an answer must follow [MQTT-3.1.2-24].
+    fn can_be_answered<O: Output>(
+        &mut self,
+        key: SessionKey,
+        codes: impl FnOnce() -> usize,
+        now: Instant,
+        out: &mut O,
+    ) -> bool {
+        let Some(online) = &self.sessions[key.0 as usize].online else { return false };
+        let (max, connection) = (online.packet_bytes_max, online.connection);
+        if max == usize::MAX {
+            return true;
+        }
+        // Packet Identifier and property length, then the codes.
+        let remaining = 3 + codes();
+        if 1 + varint::len(remaining as u32) + remaining <= max {
+            return true;
+        }
+        let ending = Ending::Server(ReasonCode::PacketTooLarge);
+        self.end_connection(connection, ending, now, out);
+        false
     }
 
     /// The filter below the listener's mount point; `None` without one.

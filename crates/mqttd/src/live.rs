@@ -97,6 +97,7 @@ fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> S
             max => max,
         },
         payload_bytes_max: limits.message_size_limit,
+        check_payload_format: messages.check_payload_format,
         // The largest number there is bounds nothing; Mosquitto 2.0 wrote it down as its default.
         keep_alive_seconds_max: limits.max_keepalive.filter(|max| *max < u16::MAX),
         retain_available: messages.retain_available,

@@ -17,6 +17,7 @@ use mqtt_proto::{Offence, Packet, Properties, PropertiesBuf, ReasonCode, Version
 use mqttd_conf::{Address, Listener, Protocol};
 use mqttd_core::Shard;
 use mqttd_core::ids::ListenerId;
+use mqttd_core::limits::CONNACK_BYTES_MIN;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
@@ -230,6 +231,11 @@ impl Visitor<'_> {
                 return Err(Turned::Refused(version, offence.reason(), say(offence)));
             }
         };
+        // Not even a refusal would be within what it takes.
+        let max = connect.properties.u32(PropertyId::MaximumPacketSize);
+        if max.is_some_and(|max| max < CONNACK_BYTES_MIN) {
+            return Err(Turned::Away("maximum packet size below a CONNACK's".to_owned()));
+        }
         let refuse = |reason: ReasonCode, text: &str| {
             Turned::Refused(connect.version, reason, text.to_owned())
         };

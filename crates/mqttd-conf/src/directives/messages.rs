@@ -39,6 +39,16 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .status(Status::Planned),
     Directive::new(
+        "check_payload_format",
+        Global(Flag(|draft, on| draft.config.messages.check_payload_format = on)),
+        "false",
+        "check_payload_format true",
+        "With true, an MQTT 5.0 message or will that says its payload is text (Payload Format \
+         Indicator 1) and is not well-formed UTF-8 is refused with Reason Code 0x99; at QoS 0, \
+         which has no answer, the client is disconnected with it. Otherwise it is passed on \
+         unchecked. Not in Mosquitto.",
+    ),
+    Directive::new(
         "persistent_client_expiration",
         Global(Parsed(SPAN, Tail::Comment, |draft: &mut Draft, text| {
             draft.config.messages.persistent_client_expiration = Some(parse_span(text)?);

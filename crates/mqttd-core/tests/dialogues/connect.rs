@@ -155,6 +155,15 @@ fn what_the_server_can_not_do_is_refused_at_connect() {
     assert_eq!(code(v5("a").will(publish("w", "").retained())), 0x9A);
     assert_eq!(code(v311("a")), 2, "3.x can not be told a shorter keep alive");
     assert_eq!(code(v311("a").keep_alive(61)), 2);
+    world.settings(|settings| {
+        settings.payload_bytes_max = Some(3);
+        settings.check_payload_format = true;
+    });
+    assert_eq!(code(v5("a").will(publish("w", "long"))), 0x95);
+    assert_eq!(code(v311("a").keep_alive(1).will(publish("w", "long"))), 5);
+    let text = |payload: &[u8]| publish("w", payload).with(Prop::Byte(PayloadFormatIndicator, 1));
+    assert_eq!(code(v5("a").will(text(b"\xff"))), 0x99);
+    world.connects(v5("a").will(text(b"abc"))).leaves();
     let _ann = world.connects(v311("a").keep_alive(60));
     assert_eq!(code(v5("b")), 0x97);
     assert_eq!(code(v311("b").keep_alive(1)), 3);

@@ -133,13 +133,93 @@ fn access_rights_hold_for_delivery_retained_messages_and_wills() {
     bob.expects(publish("no", ""));
 }
 
-/// The default CONNACK of 5.0 has 16 bytes.
+/// The shortest CONNACK of a default broker has 10 bytes, a refusal has 5.
 #[test]
 fn a_client_that_cannot_be_sent_its_connack_is_refused() {
     let world = World::new();
     let limited = |max| v5("bob").with(Prop::U32(PropertyId::MaximumPacketSize, max));
-    world.connects(limited(16)).vanishes();
-    let refused = world.tries(limited(15)).connack;
+    world.connects(limited(10)).vanishes();
+    let refused = world.tries(limited(9)).connack;
     let code = ReasonCode::PacketTooLarge.value();
     assert_eq!(refused, Said::Connack { present: false, code, props: vec![] });
+    assert_eq!(world.tries(limited(5)).connack, refused);
+    world.tries(limited(4)).is_closed();
+}
+
+/// Whatever there is to say, to Clients that take no packet above 1, 2, 3 … bytes. The world checks
+/// every packet.
+#[test]
+fn no_client_gets_a_packet_above_its_maximum() {
+    let acl = AclTable::parse("topic readwrite t/#\n").unwrap();
+    let mut settings = Settings { keep_alive_seconds_max: Some(60), ..Settings::default() };
+    settings.listeners[0].acl = Some(Arc::new(acl));
+    let (mut refused, mut silenced, mut cut, mut done) = (0, 0, 0, 0);
+    for max in 1..120 {
+        let world = World::with(1, settings.clone());
+        let maximum = Prop::U32(PropertyId::MaximumPacketSize, max);
+        let aliases = alias_maximum(5);
+        let bob = world.tries(v5("bob").resuming().with(maximum).with(aliases));
+        match bob.connack {
+            Said::Connack { code: 0, .. } => {}
+            Said::Connack { code: 0x95, .. } => {
+                refused += 1;
+                continue;
+            }
+            _ => {
+                silenced += 1;
+                continue;
+            }
+        }
+        let ann = world.connects(v5("ann"));
+        ann.sends(publish("t/retained", "value").qos1(1).retained());
+        let mut many = subscribe("t/#", 2);
+        (0..20).for_each(|number| many = many.clone().and(&format!("t/{number}"), 1));
+        bob.sends(Said::Pingreq).sends(subscribe("t/#", 2)).sends(many);
+        for len in 0..60 {
+            ann.sends(publish("t/long/topic", vec![b'x'; len]));
+            ann.sends(publish("t/other", vec![b'x'; len]).qos2(len as u16 + 1));
+            ann.sends(pubrel(len as u16 + 1));
+        }
+        bob.sends(publish("forbidden", "x").qos1(1)).sends(publish("forbidden", "x").qos2(2));
+        bob.sends(publish("t/x", "x").qos2(3)).sends(pubrel(3)).sends(pubrel(9));
+        bob.sends(Said::Pubrec(1000, ReasonCode::Success));
+        let filters: Vec<_> = (0..50).map(|number| format!("u/{number}")).collect();
+        bob.sends(unsubscribe(7, &filters.iter().map(String::as_str).collect::<Vec<_>>()));
+        if !bob.is_open() {
+            assert_eq!(bob.hears_all().pop(), Some(disconnect(ReasonCode::PacketTooLarge)));
+            cut += 1;
+            continue;
+        }
+        world.connects(v5("bob"));
+        assert_eq!(bob.hears_all().pop(), Some(disconnect(ReasonCode::SessionTakenOver)));
+        done += 1;
+    }
+    // CONNACK says at least keep alive and the largest packet: 13 bytes. SUBACK with 21 codes has
+    // 26 bytes, UNSUBACK with 50 has 55.
+    assert_eq!((silenced, refused, cut, done), (4, 8, 42, 65));
+}
+
+/// Who takes only small packets is told less than others, and held to no more than it was told.
+#[test]
+fn connack_leaves_out_what_can_be_done_without() {
+    let world = World::new();
+    let told = |max| {
+        let bob = world.connects(v5("bob").with(Prop::U32(PropertyId::MaximumPacketSize, max)));
+        let has = |id| bob.told(id).is_some();
+        (has(PropertyId::TopicAliasMaximum), has(PropertyId::ReceiveMaximum), bob)
+    };
+    let (aliases, maximum, bob) = told(16);
+    assert_eq!((aliases, maximum), (true, true));
+    bob.sends(publish("t", "x").with(alias(1)));
+    assert!(bob.is_open());
+    let (aliases, maximum, bob) = told(15);
+    assert_eq!((aliases, maximum), (false, true));
+    bob.sends(publish("t", "x").with(alias(1))).is_told(ReasonCode::TopicAliasInvalid);
+    let (aliases, maximum, bob) = told(12);
+    assert_eq!((aliases, maximum), (false, false));
+    for id in 1..=30 {
+        bob.sends(publish("t", "x").qos2(id));
+    }
+    assert!(bob.is_open(), "20 is the Receive Maximum that could not be told");
+    assert_eq!(bob.hears_all().len(), 30);
 }

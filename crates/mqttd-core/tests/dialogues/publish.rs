@@ -1,6 +1,8 @@
 //! QoS 1 and 2 in both directions, repetition, resumption, unknown identifiers, Receive Maximum.
 
 use mqtt_proto::ReasonCode;
+use mqtt_proto::property::PropertyId::PayloadFormatIndicator;
+use mqttd_core::drops::DropReason;
 use mqttd_core::settings::Settings;
 
 use crate::world::*;
@@ -176,6 +178,34 @@ fn payloads_above_the_limit_are_answered_by_version_and_dropped() {
     let bob = world.connects(v311("bob"));
     bob.sends(publish("t", "abcd").qos1(1)).expects(puback(1));
     ann.expects_nothing();
-    assert_eq!(world.dropped(mqttd_core::drops::DropReason::PayloadTooLarge), 2);
+    assert_eq!(world.dropped(DropReason::PayloadTooLarge), 2);
     ann.sends(publish("t", "abc").qos1(1)).expects(publish("t", "abc")).expects(puback(1));
+}
+
+#[test]
+fn text_that_is_none_is_refused_where_that_is_asked_for() {
+    let world = World::new();
+    let text = |payload: &[u8]| publish("t", payload).with(Prop::Byte(PayloadFormatIndicator, 1));
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("t", 1);
+    let ann = world.connects(v5("ann"));
+    // The standard lets a Server pass it on.
+    ann.sends(text(b"\xff").qos1(1)).expects(puback(1));
+    assert!(matches!(bob.hears(), Some(Said::Publish(_))));
+
+    world.settings(|settings| settings.check_payload_format = true);
+    ann.sends(text(b"\xff").qos1(2)).expects(Said::Puback(2, ReasonCode::PayloadFormatInvalid));
+    ann.sends(text(b"\xff").qos2(3)).expects(Said::Pubrec(3, ReasonCode::PayloadFormatInvalid));
+    bob.expects_nothing();
+    // The exchange has ended: the identifier is free.
+    ann.sends(text("grün".as_bytes()).qos2(3)).expects(pubrec(3));
+    assert!(matches!(bob.hears(), Some(Said::Publish(_))));
+    // Without the indicator, or with 0, anything goes.
+    ann.sends(publish("t", b"\xff").qos1(4)).expects(puback(4));
+    let bytes = publish("t", b"\xff").with(Prop::Byte(PayloadFormatIndicator, 0));
+    ann.sends(bytes.qos1(5)).expects(puback(5));
+    assert_eq!(bob.hears_all().len(), 2);
+    ann.sends(text(b"\xff")).is_told(ReasonCode::PayloadFormatInvalid);
+    bob.expects_nothing();
+    assert_eq!(world.dropped(DropReason::PayloadFormatInvalid), 3);
 }

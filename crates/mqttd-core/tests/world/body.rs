@@ -25,6 +25,8 @@ pub struct Socket {
     pub key: ConnectionKey,
     pub version: Version,
     pub wire: WireBuffer,
+    /// The Client's Maximum Packet Size; no test's Client ever gets a larger packet.
+    pub packet_bytes_max: usize,
     /// What the Client has received and the test has not looked at.
     pub heard: VecDeque<Said>,
     /// The Client takes bytes.
@@ -101,6 +103,8 @@ impl Body {
         socket.wire.consume(bytes.len());
         let mut rest = &bytes[..];
         while let Some(frame) = Frame::peek(rest, usize::MAX).expect("the Server writes frames") {
+            let max = socket.packet_bytes_max;
+            assert!(frame.len <= max, "{} bytes for a Client that takes {max}", frame.len);
             socket.heard.push_back(Said::decode(socket.version, frame, rest));
             rest = &rest[frame.len..];
         }

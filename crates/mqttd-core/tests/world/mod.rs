@@ -123,6 +123,14 @@ impl Hello {
         Self { will: Some(will), ..self }
     }
 
+    fn packet_bytes_max(&self) -> usize {
+        let max = self.props.iter().find_map(|prop| match prop {
+            Prop::U32(PropertyId::MaximumPacketSize, max) => Some(*max as usize),
+            _ => None,
+        });
+        max.unwrap_or(usize::MAX)
+    }
+
     /// Sends no identifier; the Server assigns the name.
     pub fn assigned(self) -> Self {
         Self { is_assigned: true, ..self }
@@ -434,6 +442,7 @@ impl Inner {
             key,
             version: hello.version,
             wire: WireBuffer::default(),
+            packet_bytes_max: hello.packet_bytes_max(),
             heard: Default::default(),
             reads: true,
             owes_writable: false,

@@ -195,6 +195,10 @@ pub fn expires(seconds: u32) -> Prop {
 }
 
 /// A Topic Alias.
+pub fn alias_maximum(maximum: u16) -> Prop {
+    Prop::U16(PropertyId::TopicAliasMaximum, maximum)
+}
+
 pub fn alias(alias: u16) -> Prop {
     Prop::U16(PropertyId::TopicAlias, alias)
 }
