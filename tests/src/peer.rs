@@ -108,6 +108,12 @@ impl Peer {
             Carrier::Tcp => broker.port(),
             Carrier::WebSocket => broker.ws_port(),
         };
+        Peer::at(port, carrier)
+    }
+
+    /// [`Peer::on`] for any port of 127.0.0.1.
+    #[track_caller]
+    pub fn at(port: u16, carrier: Carrier) -> Peer {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

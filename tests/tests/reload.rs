@@ -1,5 +1,5 @@
 //! Issue 7: SIGHUP while clients are at work, what a reload applies and what it does not, and what
-//! the service manager hears of all that.
+//! the service manager hears of all that. Listeners that come and go are in `reload_listeners.rs`.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mqttd_tests::broker::LISTENERS;
 use mqttd_tests::peer::{Carrier, Level, Peer};
-use mqttd_tests::place::{Port, broker_under_test};
+use mqttd_tests::place::broker_under_test;
 use mqttd_tests::process::{self, PATIENCE, Running};
 use mqttd_tests::{Broker, only_our_broker};
 
@@ -80,30 +80,6 @@ fn reloads_under_load_lose_nobody_and_nothing() {
     });
     assert!(sent.iter().all(|count| *count > 30), "under load: {sent:?}");
     assert!(broker.is_running());
-}
-
-/// A listener that is added needs a restart, which is said; the rest of the file counts at once.
-#[test]
-fn a_new_listener_waits_for_a_restart_and_the_rest_is_applied() {
-    only_our_broker!("2.0.11 says nothing");
-    let other = Port::take();
-    let mut broker = Broker::with("retain_available true");
-    let mut here = Peer::joined(&broker, Carrier::Tcp, Level::V311, "here");
-    let path = broker.file("mosquitto.conf");
-    let text = fs::read_to_string(&path).unwrap();
-    let more = format!("{text}listener {} 127.0.0.1\n", other.number);
-    broker
-        .write("mosquitto.conf", &more.replace("retain_available true", "retain_available false"));
-    reload(&broker, "Config reloaded.");
-    let log = broker.log();
-    let told = "listeners were added, removed or bound elsewhere: restart the broker for that";
-    assert!(log.contains(told), "{log}");
-    let address = ("127.0.0.1", other.number);
-    assert!(std::net::TcpStream::connect(address).is_err(), "open already");
-    here.send("31 [ <t> 'x' ]");
-    here.expect_closed();
-    broker.restart();
-    assert!(process::until(|| std::net::TcpStream::connect(address).ok()).is_some());
 }
 
 /// `threads`, `shards`, `user`, `persistence` and others of their kind name themselves.

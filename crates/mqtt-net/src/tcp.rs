@@ -78,6 +78,13 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpLis
     TcpListener::from_std(socket.into())
 }
 
+/// Whether a listening socket on all IPv6 addresses serves IPv4 too, as systemd makes them.
+pub fn serves_both_families(socket: &std::net::TcpListener) -> bool {
+    let is_any = |address: SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    socket.local_addr().is_ok_and(is_any)
+        && socket2::SockRef::from(socket).only_v6().is_ok_and(|only| !only)
+}
+
 /// The addresses of a network interface (`bind_interface eth0`) with `port`, for use with
 /// [`listen`].
 ///

@@ -20,9 +20,17 @@ pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     if let Some(mode) = mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        set_mode(path, mode)?;
     }
     Ok(listener)
+}
+
+/// Gives the socket file other permissions.
+///
+/// # Errors
+/// What the system says.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Connects to the socket at `path`.

@@ -21,6 +21,8 @@ pub struct Listener {
     pub socket_domain: Option<SocketDomain>,
     /// `bind_interface`: only the addresses of this network interface.
     pub bind_interface: Option<String>,
+    /// `unix_socket_mode`: permissions of the socket file; `None`: the umask decides.
+    pub socket_mode: Option<u32>,
     /// Bounds of this listener and its clients.
     pub limits: ListenerLimits,
     /// `mount_point`: put in front of, and taken off, every topic.
@@ -48,6 +50,7 @@ impl Default for Listener {
             protocol: Protocol::Mqtt,
             socket_domain: None,
             bind_interface: None,
+            socket_mode: None,
             limits: ListenerLimits::default(),
             mount_point: None,
             versions: ProtocolVersions::default(),

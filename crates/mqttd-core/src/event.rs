@@ -46,6 +46,8 @@ pub enum Event<'a> {
     },
     /// A reloaded configuration.
     Settings(Arc<Settings>),
+    /// A listener is closed: its connections are told and closed, sessions are kept.
+    CloseListener(ListenerId),
     /// The broker stops: connections are told and closed, sessions are kept.
     Shutdown,
 }

@@ -20,7 +20,7 @@ use crate::envelope::{Envelope, Token};
 use crate::event::Event;
 use crate::expiry::{QueueSweep, Timer, Timers};
 use crate::frames::Frames;
-use crate::ids::{ConnectionKey, Lsn, SessionKey, ShardId};
+use crate::ids::{ConnectionKey, ListenerId, Lsn, SessionKey, ShardId};
 use crate::journal::Journal;
 use crate::matching::Matching;
 use crate::message::Passing;
@@ -142,6 +142,7 @@ impl Shard {
                 self.publish_message(&mut message, None, now, out);
             }
             Event::Settings(settings) => self.set_settings(settings),
+            Event::CloseListener(listener) => self.close_listener(listener, now, out),
             Event::Shutdown => self.shut_down(now, out),
         }
     }
@@ -346,6 +347,18 @@ impl Shard {
         self.matching.duplicate_overlaps = settings.duplicate_overlaps;
         self.matching.changed();
         self.settings = settings;
+    }
+
+    /// A reload took the listener away: 5.0 Clients are told 0x98; wills are published by the rules.
+    fn close_listener<O: Output>(&mut self, listener: ListenerId, now: Instant, out: &mut O) {
+        for index in 0..self.connections.len() {
+            let connection = ConnectionKey(index as u32);
+            let Some(key) = self.session_of(connection) else { continue };
+            if self.sessions[key.0 as usize].listener == listener {
+                let ending = Ending::Server(ReasonCode::AdministrativeAction);
+                self.end_connection(connection, ending, now, out);
+            }
+        }
     }
 
     /// The broker stops: 5.0 Clients are told 0x8B; wills are published by the rules.

@@ -112,8 +112,8 @@ pub(crate) async fn serve(broker: Arc<Broker>, mut requests: mpsc::UnboundedRece
 async fn take_step(broker: &Broker, request: Request) -> Step {
     let exchange = request.exchange.or_else(|| {
         let live = broker.live();
-        let passwords = live.doors[usize::from(request.listener.0)].passwords.as_ref();
-        Exchange::begin(SCRAM_SHA_256, passwords)
+        let door = live.door(request.listener)?;
+        Exchange::begin(SCRAM_SHA_256, door.passwords.as_ref())
     });
     let step = match exchange {
         Some(exchange) => broker.verifier.step(exchange, request.data).await,

@@ -1,24 +1,26 @@
-//! Opens the listeners and accepts connections; nothing else.
+//! The sockets of listeners: which addresses one wants, how a socket is opened, and accepting on
+//! it. Which sockets are open at a time is known to `ports.rs`.
 
+use std::fmt;
+use std::io;
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs,
 };
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use mqtt_net::{PeerAddress, Stream, tcp, unix};
-use mqttd_conf::{Address, Listener, Protocol, SocketDomain};
+use mqttd_conf::{Address, Listener, LogType, Protocol, SocketDomain};
 use mqttd_core::ids::ListenerId;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::lobby;
-use mqttd_conf::LogType;
-
-use crate::logging::Logger;
 use crate::panics;
-use crate::permit::{Permit, Places};
+use crate::permit::Permit;
 use crate::run::Broker;
 use crate::wording;
 
@@ -29,96 +31,41 @@ const ACCEPT_SAY_PAUSE: Duration = Duration::from_secs(10);
 /// burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An open socket of a listener.
-pub(crate) struct Socket {
-    pub(crate) listener: ListenerId,
-    kind: Kind,
+/// Where one socket listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
-enum Kind {
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Tcp(address) => write!(f, "port {} on {}", address.port(), address.ip()),
+            At::Unix(path) => write!(f, "path {}", path.display()),
+        }
+    }
+}
+
+impl At {
+    /// Both are TCP addresses with one port.
+    pub(crate) fn has_port_of(&self, other: &At) -> bool {
+        matches!((self, other), (At::Tcp(one), At::Tcp(other)) if one.port() == other.port())
+    }
+}
+
+/// An open socket. It belongs to no runtime yet.
+pub(crate) enum Socket {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
 
-/// Opens every listener's sockets.
-pub(crate) fn open(listeners: &[Listener], logger: &Logger) -> anyhow::Result<Vec<Socket>> {
-    // mqtt-net's listeners register with a runtime; this one lives only as long as they are opened.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let _guard = runtime.enter();
-    let mut sockets = Vec::new();
-    for (index, listener) in listeners.iter().enumerate() {
-        let id = ListenerId(index as u16);
-        if listener.protocol == Protocol::HttpApi {
-            logger.line(
-                LogType::Warning,
-                format_args!("Warning: protocol http_api is not served yet: {}.", listener.address),
-            );
-            continue;
-        }
-        match &listener.address {
-            Address::Unix { path } => {
-                let socket = unix::listen(path, None)
-                    .with_context(|| format!("opening the unix socket {}", path.display()))?;
-                logger.line(
-                    LogType::Information,
-                    format_args!("Opening unix listen socket on path {}.", path.display()),
-                );
-                sockets.push(Socket { listener: id, kind: Kind::Unix(socket.into_std()?) });
-            }
-            Address::Tcp { host, port } => {
-                for socket in open_tcp(host.as_deref(), *port, listener, logger)? {
-                    sockets.push(Socket { listener: id, kind: Kind::Tcp(socket) });
-                }
-            }
-        }
-    }
-    Ok(sockets)
-}
-
-fn open_tcp(
-    host: Option<&str>,
-    port: u16,
-    listener: &Listener,
-    logger: &Logger,
-) -> anyhow::Result<Vec<StdTcpListener>> {
-    let addresses = addresses(host, port, listener)?;
-    let mut sockets = Vec::new();
-    let mut failure = None;
-    for address in &addresses {
-        let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
-        let kind = if listener.protocol == Protocol::Websockets { "websockets " } else { "" };
-        match tcp::listen(*address, &tcp::ListenOptions::default()) {
-            Ok(socket) => {
-                logger.line(
-                    LogType::Information,
-                    format_args!("Opening {family} {kind}listen socket on port {port}."),
-                );
-                sockets.push(socket.into_std()?);
-            }
-            Err(error) => {
-                logger.line(LogType::Debug, format_args!("{address}: {error}"));
-                failure = Some((*address, error));
-            }
-        }
-    }
-    // One family may be missing on this machine; none may be missing for a port that is in use.
-    match failure {
-        Some((address, error))
-            if sockets.is_empty() || error.kind() == std::io::ErrorKind::AddrInUse =>
-        {
-            Err(error).with_context(|| {
-                format!("opening port {port} on {}: is another broker running?", address.ip())
-            })
-        }
-        _ => Ok(sockets),
-    }
-}
-
-fn addresses(
-    host: Option<&str>,
-    port: u16,
-    listener: &Listener,
-) -> anyhow::Result<Vec<SocketAddr>> {
+/// The addresses a listener is to listen on, at least one.
+pub(crate) fn wanted(listener: &Listener) -> anyhow::Result<Vec<At>> {
+    let (host, port) = match &listener.address {
+        Address::Unix { path } => return Ok(vec![At::Unix(path.clone())]),
+        Address::Tcp { host, port } => (host.as_deref(), *port),
+    };
     let mut found: Vec<SocketAddr> = match (&listener.bind_interface, host) {
         (Some(interface), _) => tcp::interface_addresses(interface, port)
             .with_context(|| format!("addresses of the interface {interface}"))?,
@@ -136,55 +83,98 @@ fn addresses(
         Some(SocketDomain::Ipv6) => found.retain(SocketAddr::is_ipv6),
         None => {}
     }
+    found.sort();
     found.dedup();
     if found.is_empty() {
         bail!("the listener on {} has no address of the wanted family", listener.address);
     }
-    Ok(found)
+    Ok(found.into_iter().map(At::Tcp).collect())
 }
 
-/// Accepts on one socket until the broker stops.
+/// Opens one socket. To be called on a runtime's thread.
+pub(crate) fn open(at: &At, listener: &Listener) -> io::Result<Socket> {
+    Ok(match at {
+        At::Tcp(address) => {
+            Socket::Tcp(tcp::listen(*address, &tcp::ListenOptions::default())?.into_std()?)
+        }
+        At::Unix(path) => Socket::Unix(unix::listen(path, listener.socket_mode)?.into_std()?),
+    })
+}
+
+/// What the log says of a socket that is opened.
+pub(crate) fn opening_text(at: &At, protocol: Protocol) -> String {
+    let kind = match protocol {
+        Protocol::Mqtt => "",
+        Protocol::Websockets => "websockets ",
+        Protocol::HttpApi => "http api ",
+    };
+    match at {
+        At::Tcp(address) => {
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+            format!("Opening {family} {kind}listen socket on port {}.", address.port())
+        }
+        At::Unix(path) => {
+            format!("Opening unix {kind}listen socket on path {}.", path.display())
+        }
+    }
+}
+
+/// Why a socket can't be opened, and what to do.
+pub(crate) fn failure(at: &At, error: io::Error) -> anyhow::Error {
+    let cure = match error.kind() {
+        io::ErrorKind::AddrInUse => ": is another broker running?",
+        io::ErrorKind::AddrNotAvailable => ": no interface has this address",
+        io::ErrorKind::PermissionDenied => match at {
+            At::Tcp(_) => ": ports below 1024 are open to root and CAP_NET_BIND_SERVICE only",
+            At::Unix(_) => ": the broker's user must be allowed to write to the folder",
+        },
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("opening {at}{cure}"))
+}
+
+/// Accepts on one socket until the task is aborted. Its listener is looked up for each connection:
+/// a reload may give the socket to another one.
 pub(crate) async fn accept(
     broker: Arc<Broker>,
     worker: usize,
     socket: Socket,
-    places: Arc<Places>,
+    listener: Arc<AtomicU16>,
 ) -> anyhow::Result<()> {
-    let mut door = Door { broker, worker, listener: socket.listener, places, said: None };
-    match socket.kind {
-        Kind::Tcp(socket) => {
+    let mut way = Way { broker, worker, listener, said: None };
+    match socket {
+        Socket::Tcp(socket) => {
             let socket = TcpListener::from_std(socket)?;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| Stream::from(stream));
-                door.open(accepted).await;
+                way.open(accepted).await;
             }
         }
-        Kind::Unix(socket) => {
+        Socket::Unix(socket) => {
             let socket = UnixListener::from_std(socket)?;
             loop {
                 let accepted = socket.accept().await.map(|(stream, _)| Stream::from(stream));
-                door.open(accepted).await;
+                way.open(accepted).await;
             }
         }
     }
 }
 
 /// One listening socket's way into the lobby.
-struct Door {
+struct Way {
     broker: Arc<Broker>,
     worker: usize,
-    listener: ListenerId,
-    places: Arc<Places>,
+    listener: Arc<AtomicU16>,
     /// When the log last heard that accepting fails.
     said: Option<Instant>,
 }
 
-impl Door {
-    async fn open(&mut self, accepted: std::io::Result<Stream>) {
+impl Way {
+    async fn open(&mut self, accepted: io::Result<Stream>) {
         match accepted {
             Ok(stream) => self.welcome(stream),
             // The other side left before it was accepted.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if self.said.is_none_or(|at| at.elapsed() >= ACCEPT_SAY_PAUSE) {
                     self.said = Some(Instant::now());
@@ -204,10 +194,11 @@ impl Door {
     fn welcome(&self, stream: Stream) {
         let broker = &self.broker;
         let live = broker.live();
-        let Some(conf) = live.config.listeners.get(usize::from(self.listener.0)) else { return };
+        let listener = ListenerId(self.listener.load(Ordering::Relaxed));
+        let Some(door) = live.door(listener) else { return };
         // Without an address the socket is broken already.
         let Ok(peer) = stream.peer_address() else { return };
-        let of_listener = (&self.places, conf.limits.max_connections);
+        let of_listener = (&door.places, door.conf.limits.max_connections);
         let of_broker = (&broker.places, live.config.limits.global_max_connections);
         let Some(permit) = Permit::take(of_listener, of_broker) else {
             let peer = peer.to_string();
@@ -218,8 +209,7 @@ impl Door {
         // Always: a broker that batches its writes gains nothing from waiting for more.
         let _ = stream.set_nodelay(true);
         let sent_away = broker.seats.seat(peer, |seat| {
-            let received =
-                lobby::receive(Arc::clone(broker), self.worker, self.listener, stream, permit);
+            let received = lobby::receive(Arc::clone(broker), self.worker, listener, stream, permit);
             let visit = async move {
                 let _seat = seat;
                 received.await;

@@ -11,22 +11,27 @@ use mqtt_net::tls::{ClientCertificates, MinimumVersion, ServerTlsOptions};
 use mqtt_net::{Pem, ServerTls};
 use mqtt_proto::QoS;
 use mqttd_conf::{Config, Listener, TlsVersion};
+use mqttd_core::ids::ListenerId;
 use mqttd_core::settings::{ListenerSettings, Settings};
 
 use mqttd_conf::LogType;
 
 use crate::logging::{Logger, Verbosity};
+use crate::permit::Places;
 
 /// See the file's head.
 pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
-    /// By listener, in the configuration's order.
-    pub(crate) doors: Vec<Door>,
+    /// By [`ListenerId`]; `None` where a reload took the listener away.
+    pub(crate) doors: Vec<Option<Arc<Door>>>,
 }
 
 /// What one listener asks of those who come in.
 pub(crate) struct Door {
+    pub(crate) conf: Listener,
+    /// Its connections, counted over reloads.
+    pub(crate) places: Arc<Places>,
     pub(crate) passwords: Option<Arc<PasswordFile>>,
     pub(crate) tls: Option<ServerTls>,
 }
@@ -44,15 +49,28 @@ impl std::fmt::Display for FileUnusable {
 impl std::error::Error for FileUnusable {}
 
 impl Live {
-    /// Reads every file the configuration names.
+    /// The listener's door, unless a reload took it away.
+    pub(crate) fn door(&self, listener: ListenerId) -> Option<&Arc<Door>> {
+        self.doors.get(usize::from(listener.0))?.as_ref()
+    }
+
+    /// The listeners there are, with their numbers.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (ListenerId, &Listener)> + Clone {
+        let doors = self.doors.iter().enumerate();
+        doors.filter_map(|(id, door)| Some((ListenerId(id as u16), &door.as_ref()?.conf)))
+    }
+
+    /// Reads every file the configuration names. `before` is what is in force now: its listeners
+    /// keep their numbers, and numbers are not used again, since sessions remember theirs.
     pub(crate) fn load(
         config: Config,
+        before: Option<&Live>,
         verbosity: Verbosity,
         logger: &Logger,
     ) -> anyhow::Result<Self> {
         let mut files = Files::default();
-        let mut doors = Vec::new();
-        let mut listeners = Vec::new();
+        let mut doors = vec![None; before.map_or(0, |before| before.doors.len())];
+        let mut listeners = before.map_or_else(Vec::new, |live| live.settings.listeners.clone());
         for listener in &config.listeners {
             let passwords = match &listener.auth.password_file {
                 Some(path) => Some(files.passwords(path, logger)?),
@@ -64,14 +82,25 @@ impl Live {
             };
             let tls = load_tls(listener, logger)
                 .with_context(|| format!("certificates of the listener on {}", listener.address))?;
-            doors.push(Door { passwords, tls });
-            listeners.push(ListenerSettings {
+            let old = before.and_then(|before| before.predecessor(listener));
+            let id = old.map_or(doors.len(), |(id, _)| id);
+            if id > usize::from(u16::MAX) {
+                bail!("too many listeners were changed by reloads: restart the broker");
+            }
+            if id == doors.len() {
+                doors.push(None);
+                listeners.push(ListenerSettings::default());
+            }
+            let places = old.map(|(_, door)| Arc::clone(&door.places)).unwrap_or_default();
+            let conf = listener.clone();
+            doors[id] = Some(Arc::new(Door { conf, places, passwords, tls }));
+            listeners[id] = ListenerSettings {
                 topic_aliases_max: listener.limits.max_topic_alias,
                 server_topic_aliases_max: listener.limits.max_topic_alias_broker,
                 qos_max: QoS::from_u8(listener.limits.max_qos).unwrap_or(QoS::ExactlyOnce),
                 acl,
                 mount_point: listener.mount_point.as_deref().map(Arc::from),
-            });
+            };
         }
         let debug = match verbosity {
             Verbosity::Quiet => false,
@@ -80,6 +109,20 @@ impl Live {
         };
         let settings = Arc::new(settings(&config, listeners, debug));
         Ok(Self { config, settings, doors })
+    }
+
+    /// The listener whose connections and number the changed one keeps: the same address, and what
+    /// is spoken there is the same.
+    fn predecessor(&self, listener: &Listener) -> Option<(usize, &Arc<Door>)> {
+        let doors = self.doors.iter().enumerate();
+        let mut doors = doors.filter_map(|(id, door)| Some((id, door.as_ref()?)));
+        doors.find(|(_, door)| {
+            let old = &door.conf;
+            old.address == listener.address
+                && old.socket_domain == listener.socket_domain
+                && old.protocol == listener.protocol
+                && old.tls.is_some() == listener.tls.is_some()
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use crate::authenticate::{Exchange, Step};
-use crate::live::Live;
+use crate::live::{Door, Live};
 use mqttd_conf::LogType;
 
 use crate::mailbox::{Item, Newcomer, Transport};
@@ -68,7 +68,8 @@ pub(crate) async fn receive(
 ) {
     let Ok(peer) = stream.peer_address() else { return };
     let live = broker.live();
-    let mut visitor = Visitor { broker: &broker, live: &live, worker, listener, peer };
+    let Some(door) = live.door(listener) else { return };
+    let mut visitor = Visitor { broker: &broker, live: &live, door, worker, listener, peer };
     visitor.log_new_connection();
     let arrival = tokio::time::timeout(CONNECT_TIMEOUT, visitor.receive(stream, permit)).await;
     let text = match arrival {
@@ -87,6 +88,7 @@ pub(crate) async fn receive(
 struct Visitor<'b> {
     broker: &'b Arc<Broker>,
     live: &'b Live,
+    door: &'b Door,
     worker: usize,
     listener: ListenerId,
     peer: PeerAddress,
@@ -94,7 +96,7 @@ struct Visitor<'b> {
 
 impl Visitor<'_> {
     fn conf(&self) -> &Listener {
-        &self.live.config.listeners[usize::from(self.listener.0)]
+        &self.door.conf
     }
 
     fn port(&self) -> u16 {
@@ -159,9 +161,8 @@ impl Visitor<'_> {
                 self.peer = PeerAddress::Ip(source);
             }
         }
-        let door = &self.live.doors[usize::from(self.listener.0)];
         let mut certificate_user = None;
-        if let Some(tls) = &door.tls {
+        if let Some(tls) = &self.door.tls {
             stream = tls.accept(stream).await.map_err(|error| error.to_string())?;
             if conf.identity.use_identity_as_username || conf.identity.use_subject_as_username {
                 let certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
@@ -252,7 +253,7 @@ impl Visitor<'_> {
         let method = connect.properties.text(PropertyId::AuthenticationMethod);
         let (username, authentication_data) = match (method, certificate_user) {
             (Some(method), certificate_user) => {
-                let passwords = self.live.doors[usize::from(self.listener.0)].passwords.as_ref();
+                let passwords = self.door.passwords.as_ref();
                 let Some(exchange) = Exchange::begin(method, passwords) else {
                     let text = "bad authentication method";
                     return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
@@ -284,8 +285,7 @@ impl Visitor<'_> {
             Err(Turned::Refused(connect.version, ReasonCode::NotAuthorized, text))
         };
         let auth = &self.conf().auth;
-        let passwords = &self.live.doors[usize::from(self.listener.0)].passwords;
-        match (connect.username, passwords) {
+        match (connect.username, &self.door.passwords) {
             (Some(user), Some(passwords)) => {
                 let (passwords, user) = (Arc::clone(passwords), user.to_owned());
                 let password = connect.password.unwrap_or_default().to_vec();

@@ -37,6 +37,8 @@ pub(crate) enum Item {
     Synced(SyncDone),
     /// Write what is unwritten to the device now (SIGUSR1).
     SyncNow,
+    /// Close the connections of this listener, which a reload took away.
+    CloseListener(ListenerId),
     /// Close every connection; answer when they are closed. Messages of other shards still come.
     Shutdown(oneshot::Sender<()>),
     /// Bring the log to the device and end; answer when that is done.

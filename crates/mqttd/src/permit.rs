@@ -1,7 +1,7 @@
 //! Counted places for connections: `max_connections` and `global_max_connections`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How many connections there are, for one listener or for all.
 #[derive(Debug, Default)]
@@ -9,6 +9,8 @@ pub(crate) struct Places {
     taken: AtomicU32,
     /// All that were ever taken.
     total: AtomicU64,
+    /// A reload has taken the listener away.
+    is_closed: AtomicBool,
 }
 
 /// A connection's place, given back when it is dropped.
@@ -25,6 +27,11 @@ impl Places {
 
     pub(crate) fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
+    }
+
+    /// The listener is gone: who is still on the way in is turned away.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 
     fn take(&self, max: Option<u32>) -> bool {
@@ -51,6 +58,13 @@ impl Permit {
             return None;
         }
         Some(Self { places: [Arc::clone(listener.0), Arc::clone(broker.0)] })
+    }
+}
+
+impl Permit {
+    /// Whether the listener is gone; see [`Places::close`].
+    pub(crate) fn is_closed(&self) -> bool {
+        self.places[0].is_closed.load(Ordering::Acquire)
     }
 }
 

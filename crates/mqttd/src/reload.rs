@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use mqttd_conf::{Config, Disk, diff};
+use mqttd_core::ids::ListenerId;
 
 use crate::args::Args;
 use crate::live::Live;
 use mqttd_conf::LogType;
 
 use crate::mailbox::Item;
+use crate::ports::Ports;
 use crate::run::Broker;
 
-/// Reloads the configuration. Clients stay connected.
-pub(crate) fn reload(broker: &Broker, args: &Args) {
+/// Reloads the configuration. Clients stay connected, but those of a listener that is taken away.
+pub(crate) async fn reload(broker: &Arc<Broker>, args: &Args, ports: &mut Ports) {
     let logger = &broker.logger;
     logger.line(LogType::Information, format_args!("Reloading config."));
     let old = broker.live();
@@ -35,34 +37,11 @@ pub(crate) fn reload(broker: &Broker, args: &Args) {
             }
         },
     };
-    let changes = diff(&old.config, &config);
-    let mut config = config;
-    if changes.listeners.iter().any(needs_restart) {
-        logger.line(
-            LogType::Warning,
-            format_args!(
-                "Warning: listeners were added, removed or bound elsewhere: restart the broker for \
-                 that. All other changes are applied."
-            ),
-        );
-        config.listeners.clone_from(&old.config.listeners);
-    }
-    for name in &changes.needs_restart {
+    for name in &diff(&old.config, &config).needs_restart {
         logger.line(LogType::Warning, format_args!("Warning: {name} takes effect at a restart."));
     }
-    match Live::load(config, args.verbosity(), logger) {
-        Ok(live) => {
-            if let Err(error) = logger.reconfigure(&live.config.logging) {
-                logger.line(LogType::Error, format_args!("Error: {error}"));
-                return keep_old(broker);
-            }
-            let settings = Arc::clone(&live.settings);
-            broker.set_live(live);
-            for mailbox in &broker.mailboxes {
-                mailbox.send(Item::Settings(Arc::clone(&settings)));
-            }
-            logger.line(LogType::Information, format_args!("Config reloaded."));
-        }
+    match apply(broker, config, (args, ports)).await {
+        Ok(()) => logger.line(LogType::Information, format_args!("Config reloaded.")),
         Err(error) => {
             logger.line(LogType::Error, format_args!("Error: {error:#}"));
             keep_old(broker);
@@ -70,12 +49,34 @@ pub(crate) fn reload(broker: &Broker, args: &Args) {
     }
 }
 
-fn needs_restart(change: &mqttd_conf::ListenerChange) -> bool {
-    use mqttd_conf::ListenerChange;
-    match change {
-        ListenerChange::Added(_) | ListenerChange::Removed(_) => true,
-        ListenerChange::Changed { is_rebound, .. } => *is_rebound,
+/// Everything that can fail comes first, then nothing can any more.
+async fn apply(
+    broker: &Arc<Broker>,
+    config: Config,
+    (args, ports): (&Args, &mut Ports),
+) -> anyhow::Result<()> {
+    let (logger, old) = (&broker.logger, broker.live());
+    let live = Live::load(config, Some(&old), args.verbosity(), logger)?;
+    let change = ports.prepare(live.listeners(), Some(broker)).await?;
+    if let Err(error) = logger.reconfigure(&live.config.logging) {
+        ports.abandon(change, Some(broker)).await;
+        return Err(error.into());
     }
+    let is_gone = |id: &ListenerId| live.door(*id).is_none();
+    let gone: Vec<ListenerId> = old.listeners().map(|(id, _)| id).filter(is_gone).collect();
+    let settings = Arc::clone(&live.settings);
+    broker.set_live(live);
+    for id in &gone {
+        if let Some(door) = old.door(*id) {
+            door.places.close();
+        }
+    }
+    for mailbox in &broker.mailboxes {
+        gone.iter().for_each(|id| mailbox.send(Item::CloseListener(*id)));
+        mailbox.send(Item::Settings(Arc::clone(&settings)));
+    }
+    ports.commit(change, broker).await;
+    Ok(())
 }
 
 fn keep_old(broker: &Broker) {

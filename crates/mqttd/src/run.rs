@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mqttd_conf::{Config, Disk, Durability as Level, Persistence};
 use mqttd_core::Shard;
-use mqttd_core::ids::ShardId;
+use mqttd_core::ids::{ListenerId, ShardId};
 use mqttd_core::restore::Restored;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ use crate::durability::{
     self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder, StoreReport,
 };
 use crate::exit::{Ended, Ends, Exit};
-use crate::listen::{self, Socket};
+use crate::inherited::Inherited;
 use crate::live::{FileUnusable, Live};
 use crate::lobby::Verifier;
 use mqttd_conf::LogType;
@@ -30,6 +30,7 @@ use crate::notify::Notify;
 use crate::panics;
 use crate::permit::Places;
 use crate::placement::Placement;
+use crate::ports::{Change, Ports};
 use crate::privileges;
 use crate::reload;
 use crate::shard::ShardTask;
@@ -73,6 +74,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Ended> {
         return check_only(config, args);
     }
     if args.daemon && !args.in_background {
+        if Inherited::is_announced() {
+            let text = "-d and socket activation exclude each other: leave -d out, with Type=notify";
+            return Err(anyhow::anyhow!(text)).ends(Exit::Configuration);
+        }
         return daemon::start().ends(Exit::Failed);
     }
     if args.in_background {
@@ -135,7 +140,7 @@ fn check_only(config: Config, args: &Args) -> Result<(), Ended> {
 }
 
 fn load_files(config: Config, verbosity: Verbosity, logger: &Logger) -> Result<Live, Ended> {
-    Live::load(config, verbosity, logger).map_err(|error| {
+    Live::load(config, None, verbosity, logger).map_err(|error| {
         let unusable = error.downcast_ref::<FileUnusable>().is_some();
         let exit = if unusable { Exit::File } else { Exit::Configuration };
         Ended { exit, error }
@@ -144,6 +149,7 @@ fn load_files(config: Config, verbosity: Verbosity, logger: &Logger) -> Result<L
 
 fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     raise_file_limit();
+    let inherited = Inherited::from_environment().ends(Exit::Failed)?;
     let runtime = worker::runtime().ends(Exit::Failed)?;
     // Before the first port opens: who has seen it open may send a signal.
     let signals = {
@@ -151,7 +157,10 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         Signals::new().context("listening for signals").ends(Exit::Failed)?
     };
     let notify = Notify::from_environment().ends(Exit::Failed)?;
-    let sockets = listen::open(&config.listeners, logger).ends(Exit::Failed)?;
+    let mut ports = Ports::new(inherited, logger.clone());
+    // The numbers that `Live::load` gives them.
+    let listeners = config.listeners.iter().enumerate().map(|(id, it)| (ListenerId(id as u16), it));
+    let opened = runtime.block_on(ports.prepare(listeners, None)).ends(Exit::Failed)?;
     let live = load_files(config, args.verbosity(), logger)?;
     let general = live.config.general.clone();
     privileges::drop_root(general.user.as_deref(), logger).ends(Exit::Configuration)?;
@@ -175,7 +184,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     });
     let authenticate = authenticate::serve(Arc::clone(&broker), authenticating);
     runtime.spawn(panics::vital(logger.clone(), "re-authentication", authenticate));
-    let serve = serve(args, &broker, (signals, notify), sockets, tasks);
+    let serve = serve(args, &broker, (signals, notify), (ports, opened), tasks);
     let serve = panics::vital(logger.clone(), "the main task", serve);
     runtime.block_on(serve).ends(Exit::Failed)
 }
@@ -299,7 +308,7 @@ async fn serve(
     args: &Args,
     broker: &Arc<Broker>,
     (mut signals, notify): (Signals, Notify),
-    sockets: Vec<Socket>,
+    (mut ports, opened): (Ports, Change),
     tasks: Vec<ShardTask>,
 ) -> anyhow::Result<()> {
     let (workers, own_shards) = Workers::new(broker.logger.clone());
@@ -312,14 +321,7 @@ async fn serve(
         let (topic, payload) = (topic.to_owned(), text.as_bytes().to_vec());
         to_shard.send(Item::Publish { topic, payload, retain: false });
     });
-    let mut accepting = Vec::new();
-    let places: Vec<_> =
-        broker.live().config.listeners.iter().map(|_| Arc::new(Places::default())).collect();
-    for socket in sockets {
-        let places = Arc::clone(&places[usize::from(socket.listener.0)]);
-        let accept = listen::accept(Arc::clone(broker), 0, socket, places);
-        accepting.push(tokio::spawn(panics::vital(broker.logger.clone(), "a listener", accept)));
-    }
+    ports.commit(opened, broker).await;
     let sys = publish_sys(Arc::clone(broker));
     let sys = tokio::spawn(panics::vital(broker.logger.clone(), "the $SYS tree", sys));
     broker.logger.line(
@@ -337,7 +339,7 @@ async fn serve(
             Request::Stop => break,
             Request::Reload => {
                 notify.reloading();
-                reload::reload(broker, args);
+                reload::reload(broker, args, &mut ports).await;
                 notify.ready();
             }
             Request::ReopenLog => {
@@ -354,7 +356,7 @@ async fn serve(
     }
     notify.stopping();
     watchdog.abort();
-    accepting.iter().for_each(|task| task.abort());
+    ports.close_all().await;
     sys.abort();
     stop(broker).await;
     workers.join();

@@ -91,6 +91,17 @@ pub(super) const ROWS: &[Directive] = &[
         "Listens on the addresses of this network interface only, those it has at the start.",
     ),
     Directive::new(
+        "unix_socket_mode",
+        Listener(Parsed(MODE, Tail::Comment, |draft: &mut ListenerDraft, text| {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            draft.listener.socket_mode = Some(mode.ok_or_else(|| MODE.to_owned())?);
+            Ok(())
+        })),
+        "as the umask says",
+        "unix_socket_mode 0660",
+        "Permissions of the socket file of `listener 0 PATH`: who may write to it may connect.",
+    ),
+    Directive::new(
         "max_connections",
         Listener(Integer(-1, i32::MAX as i64, |draft, n| {
             draft.listener.limits.max_connections = positive(n);
@@ -170,6 +181,7 @@ pub(super) const ROWS: &[Directive] = &[
 const PROTOCOL: &str = "mqtt, websockets or http_api";
 const DOMAIN: &str = "ipv4 or ipv6";
 const VERSIONS: &str = "a list of 3, 4 and 5 with commas between";
+const MODE: &str = "permissions as three octal digits, such as 0660";
 const MOUNT: &str = "a topic without '+' and '#'";
 
 fn parse_versions(text: &str) -> Result<ProtocolVersions, String> {

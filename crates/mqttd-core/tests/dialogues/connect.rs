@@ -214,6 +214,22 @@ fn offences_and_shutdown_are_told_to_5_0_only() {
 }
 
 #[test]
+fn a_closed_listener_ends_its_own_connections_only() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("will", 0);
+    let ann = world.connects(v5("ann").through(1).resuming().will(publish("will", "gone")));
+    let old = world.connects(v311("old").through(1));
+    world.closes_listener(1);
+    ann.is_told(ReasonCode::AdministrativeAction);
+    old.is_closed();
+    bob.expects(publish("will", "gone"));
+    assert!(bob.is_open());
+    assert!(world.connects(v5("ann").resuming()).is_resumed(), "the session is kept");
+    assert_eq!(world.stats().sessions, 2);
+}
+
+#[test]
 fn connecting_again_and_again_leaves_nothing_behind() {
     let world = World::durable();
     for _ in 0..2000 {

@@ -61,6 +61,7 @@ pub struct Hello {
     will: Option<Publish>,
     props: Props,
     is_assigned: bool,
+    listener: u16,
 }
 
 /// A 5.0 Client that begins anew and whose session ends with the connection.
@@ -74,6 +75,7 @@ pub fn v5(name: &str) -> Hello {
         will: None,
         props: vec![],
         is_assigned: false,
+        listener: 0,
     }
 }
 
@@ -129,6 +131,10 @@ impl Hello {
             _ => None,
         });
         max.unwrap_or(usize::MAX)
+    }
+
+    pub fn through(self, listener: u16) -> Self {
+        Self { listener, ..self }
     }
 
     /// Sends no identifier; the Server assigns the name.
@@ -318,6 +324,13 @@ impl World {
         inner.settle();
     }
 
+    pub fn closes_listener(&self, listener: u16) {
+        let mut inner = self.0.borrow_mut();
+        let event = || Event::CloseListener(ListenerId(listener));
+        (0..inner.shards.len()).for_each(|shard| inner.handle(shard, event()));
+        inner.settle();
+    }
+
     pub fn stats(&self) -> Stats {
         let inner = self.0.borrow();
         let mut all = Stats::default();
@@ -474,7 +487,7 @@ impl Inner {
             connect,
             client_id: &hello.name,
             username: hello.username.as_deref(),
-            listener: ListenerId(0),
+            listener: ListenerId(hello.listener),
             sessions_elsewhere: 0,
             authenticated: None,
         };

@@ -197,6 +197,7 @@ impl ShardTask {
                     durability.start_sync();
                 }
             }
+            Item::CloseListener(listener) => self.handle(Event::CloseListener(listener)),
             Item::Shutdown(done) => {
                 self.closing_all = Some(done);
                 self.is_closing_all = true;
@@ -207,7 +208,7 @@ impl ShardTask {
     }
 
     fn admit(&mut self, newcomer: Newcomer) {
-        if self.is_closing_all {
+        if self.is_closing_all || newcomer.permit.is_closed() {
             return;
         }
         let stream = match newcomer.transport {
