@@ -39,7 +39,7 @@ const MOSQUITTO: &str = "
     websockets_headers_size websockets_log_level websockets_origin
     store_clean_interval ffdc_output max_log_entries trace_level trace_output";
 
-const OURS: &str = "check_payload_format durability threads shards";
+const OURS: &str = "check_payload_format durability threads shards unix_socket_mode";
 
 #[test]
 fn every_option_of_mosquitto_has_a_row_and_every_row_is_known() {
@@ -199,6 +199,7 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
         "protocol" => (&["mqtt", "websockets", "http_api"], &["", "mqtts", "ws"]),
         "accept_protocol_versions" => (&["3", "4,5", "3, 4, 5"], &["", "6", "4 5", "4,"]),
         "socket_domain" => (&["ipv4", "ipv6"], &["", "unix"]),
+        "unix_socket_mode" => (&["0660", "777", "0600 # us"], &["", "0888", "1777", "rw"]),
         "mount_point" => (&["a/", "a b"], &["", "a/#", "+/a"]),
         "tls_version" | "bridge_tls_version" => {
             (&["tlsv1.2", "tlsv1.3 # new"], &["", "tlsv1.1", "1.2"])
