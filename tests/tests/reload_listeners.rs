@@ -141,7 +141,10 @@ fn a_port_that_cannot_be_opened_keeps_the_old_configuration_whole() {
     );
     reload(&broker, &text, KEPT);
     let log = broker.log();
-    assert!(log.contains(&format!("opening port {taken} on 127.0.0.1: is another broker")), "{log}");
+    assert!(
+        log.contains(&format!("opening port {taken} on 127.0.0.1: is another broker")),
+        "{log}"
+    );
     assert!(closes(free), "it was opened and not closed again");
     here.send("31 [ <t> [ ] 'kept' ]");
     here.send("c0 00");

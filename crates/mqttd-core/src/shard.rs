@@ -349,7 +349,8 @@ impl Shard {
         self.settings = settings;
     }
 
-    /// A reload took the listener away: 5.0 Clients are told 0x98; wills are published by the rules.
+    /// A reload took the listener away: 5.0 Clients are told 0x98; wills are published by the
+    /// rules.
     fn close_listener<O: Output>(&mut self, listener: ListenerId, now: Instant, out: &mut O) {
         for index in 0..self.connections.len() {
             let connection = ConnectionKey(index as u32);

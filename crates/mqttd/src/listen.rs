@@ -209,7 +209,8 @@ impl Way {
         // Always: a broker that batches its writes gains nothing from waiting for more.
         let _ = stream.set_nodelay(true);
         let sent_away = broker.seats.seat(peer, |seat| {
-            let received = lobby::receive(Arc::clone(broker), self.worker, listener, stream, permit);
+            let received =
+                lobby::receive(Arc::clone(broker), self.worker, listener, stream, permit);
             let visit = async move {
                 let _seat = seat;
                 received.await;

@@ -121,9 +121,7 @@ impl Ports {
             || change.opened.iter().any(|opened| opened.listener == id);
         // One family may be missing on this machine; none may be missing for a port that is in use.
         match failure {
-            Some((at, error))
-                if !has_any || error.kind() == std::io::ErrorKind::AddrInUse =>
-            {
+            Some((at, error)) if !has_any || error.kind() == std::io::ErrorKind::AddrInUse => {
                 let error = listen::failure(at, error);
                 Err(match self.inherited.in_the_way(at) {
                     Some(other) => error.context(format!(
@@ -216,8 +214,7 @@ impl Ports {
             let Some(door) = live.door(id) else { continue };
             match listen::open(&at, &door.conf) {
                 Ok(socket) => {
-                    let opened =
-                        Opened { at: vec![at], listener: id, socket, is_inherited: false };
+                    let opened = Opened { at: vec![at], listener: id, socket, is_inherited: false };
                     self.serve(opened, broker);
                 }
                 Err(error) => {

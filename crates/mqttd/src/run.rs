@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Ended> {
     }
     if args.daemon && !args.in_background {
         if Inherited::is_announced() {
-            let text = "-d and socket activation exclude each other: leave -d out, with Type=notify";
+            let text =
+                "-d and socket activation exclude each other: leave -d out, with Type=notify";
             return Err(anyhow::anyhow!(text)).ends(Exit::Configuration);
         }
         return daemon::start().ends(Exit::Failed);
