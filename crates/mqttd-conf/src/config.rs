@@ -98,7 +98,7 @@ impl Default for Messages {
         Messages {
             retain_available: true,
             retain_expiry_interval: None,
-            check_retain_source: false,
+            check_retain_source: true,
             check_payload_format: false,
             queue_qos0_messages: false,
             upgrade_outgoing_qos: false,

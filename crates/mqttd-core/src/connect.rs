@@ -41,6 +41,9 @@ impl Shard {
         out: &mut O,
     ) {
         let connect = &admission.connect;
+        if !self.is_still_welcome(admission) {
+            return self.refuse(admission, ReasonCode::NotAuthorized, out);
+        }
         let terms = match self.admit(admission) {
             Ok(terms) => terms,
             Err(reason) => return self.refuse(admission, reason, out),
@@ -254,6 +257,11 @@ impl Shard {
             receive_maximum: terms.receive_maximum,
             is_dropping: false,
             mount: listener.mount_point.clone(),
+            source: None,
+            proof: admission.proof,
+            proved_under: admission
+                .proved_under
+                .map_or(self.settings.generation, |settings| settings.generation),
         }
     }
 

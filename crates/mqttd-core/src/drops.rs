@@ -24,11 +24,13 @@ pub enum DropReason {
     RefusedByReceiver,
     /// Not the UTF-8 that its Payload Format Indicator promises (`check_payload_format`).
     PayloadFormatInvalid,
+    /// A retained message whose publisher may not publish it any more.
+    SourceNotAuthorized,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// All of them, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
@@ -42,6 +44,7 @@ impl DropReason {
         Self::SessionEnded,
         Self::RefusedByReceiver,
         Self::PayloadFormatInvalid,
+        Self::SourceNotAuthorized,
     ];
 
     /// A short name for counters and log lines.
@@ -57,6 +60,7 @@ impl DropReason {
             Self::SessionEnded => "session_ended",
             Self::RefusedByReceiver => "refused_by_receiver",
             Self::PayloadFormatInvalid => "payload_format_invalid",
+            Self::SourceNotAuthorized => "source_not_authorized",
         }
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::grant::Grant;
 use crate::ids::{SessionKey, SessionUid};
 use crate::message::Message;
+use crate::source::Source;
 
 /// One item in another shard's mailbox.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub enum Envelope {
     Retain {
         /// The message.
         message: Arc<Message>,
+        /// Who published it; `None` for the Server's own.
+        source: Option<Arc<Source>>,
         /// As above.
         confirm: Option<Token>,
     },
@@ -95,7 +98,7 @@ pub struct SessionAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplayAddress {
     pub(crate) session: SessionAddress,
-    pub(crate) replay: u32,
+    pub(crate) replay: u64,
 }
 
 /// A member of a shared subscription as its own shard tells it.

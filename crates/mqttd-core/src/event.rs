@@ -52,6 +52,18 @@ pub enum Event<'a> {
     Shutdown,
 }
 
+/// How a Client has shown who it is. A reload asks again whether that is still enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Not at all: with a user name or without, nobody has asked.
+    #[default]
+    None,
+    /// By the password, or the keys made of it, of its user in the listener's password file.
+    Password,
+    /// By a certificate, or by what else the transport vouches for.
+    Transport,
+}
+
 /// A CONNECT that has passed authentication.
 #[derive(Debug)]
 pub struct Admission<'a> {
@@ -67,6 +79,11 @@ pub struct Admission<'a> {
     pub listener: ListenerId,
     /// Sessions of all other shards, for the bound on all sessions.
     pub sessions_elsewhere: u32,
+    /// How the Client has shown who it is.
+    pub proof: Proof,
+    /// The settings under which it has, when they may be other than the shard's; a reload may have
+    /// come between.
+    pub proved_under: Option<&'a Settings>,
     /// How it has authenticated, when CONNECT named an Authentication Method.
     pub authenticated: Option<Authenticated<'a>>,
 }

@@ -78,7 +78,7 @@ impl Shard {
                     if self.is_malformed_text(&message) {
                         return Err(Offence::PayloadFormatInvalid);
                     }
-                    self.publish_message(&mut message, None, now, out);
+                    self.publish_message(&mut message, Some(key), None, now, out);
                 }
                 Ok(())
             }
@@ -220,7 +220,7 @@ impl Shard {
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
         // answer is written.
         let token = (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
-        let routed = self.publish_message(message, token, now, out);
+        let routed = self.publish_message(message, Some(key), token, now, out);
         let reason = if routed.matched || !with_codes {
             ReasonCode::Success
         } else {
@@ -229,10 +229,12 @@ impl Shard {
         (reason, Wait::from(&routed))
     }
 
-    /// Routes a message and keeps it if it is to be retained.
+    /// Routes a message and keeps it if it is to be retained. `from` is the publisher's session,
+    /// `None` for the Server.
     pub(crate) fn publish_message<O: Output>(
         &mut self,
         message: &mut Passing<'_>,
+        from: Option<SessionKey>,
         token: Option<Token>,
         now: Instant,
         out: &mut O,
@@ -241,7 +243,7 @@ impl Shard {
         // is confirmed in any case, so that whoever subscribes after the answer finds it.
         let mut routed = self.route(message, token.filter(|_| self.journal.is_on()), now, out);
         if message.retain && self.settings.retain_available {
-            let wait = self.retain(message, token, now, out);
+            let wait = self.retain(message, from, token, now, out);
             routed.need = routed.need.max(wait.need);
             routed.confirms += wait.confirms;
         }

@@ -67,8 +67,8 @@ pub enum Record<'a> {
         /// Packet Identifier.
         packet_id: u16,
     },
-    /// The retained message of a topic.
-    Retained(MessageRecord<'a>),
+    /// The retained message of a topic and, where that is known, who published it.
+    Retained(MessageRecord<'a>, Option<SourceRecord<'a>>),
     /// A Will that waits for its delay.
     Will {
         /// Whose.
@@ -90,6 +90,15 @@ pub struct SessionRecord<'a> {
     pub expiry_seconds: u32,
     /// [`Instant::NEVER`] while it is connected.
     pub offline_since: Instant,
+}
+
+/// The publisher of a retained message, as the access rights ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the publisher's")]
+pub struct SourceRecord<'a> {
+    pub client_id: &'a str,
+    pub username: Option<&'a str>,
+    pub listener: u16,
 }
 
 /// A message in a record.
@@ -141,6 +150,8 @@ const RELEASED: u8 = 6;
 const RECEIVED: u8 = 7;
 const RETAINED: u8 = 8;
 const WILL: u8 = 9;
+/// As `RETAINED`, with the publisher in front of the message.
+const RETAINED_FROM: u8 = 10;
 
 impl<'a> Record<'a> {
     /// Appends the record's bytes.
@@ -149,8 +160,7 @@ impl<'a> Record<'a> {
             Self::Session(session) => {
                 out.push(SESSION);
                 text(out, session.client_id);
-                out.push(u8::from(session.username.is_some()));
-                text(out, session.username.unwrap_or_default());
+                name(out, session.username);
                 out.extend_from_slice(&session.listener.to_le_bytes());
                 out.extend_from_slice(&session.expiry_seconds.to_le_bytes());
                 u64(out, session.offline_since.0);
@@ -179,8 +189,15 @@ impl<'a> Record<'a> {
             }
             Self::Released { session, packet_id } => exchange(out, RELEASED, session, packet_id),
             Self::Received { session, packet_id } => exchange(out, RECEIVED, session, packet_id),
-            Self::Retained(message) => {
+            Self::Retained(message, None) => {
                 out.push(RETAINED);
+                message.encode(out);
+            }
+            Self::Retained(message, Some(source)) => {
+                out.push(RETAINED_FROM);
+                text(out, source.client_id);
+                name(out, source.username);
+                out.extend_from_slice(&source.listener.to_le_bytes());
                 message.encode(out);
             }
             Self::Will { session, due, message } => {
@@ -206,11 +223,9 @@ impl<'a> Record<'a> {
         Some(match fields.u8()? {
             SESSION => {
                 let client_id = fields.text()?;
-                let has_username = fields.u8()? != 0;
-                let username = fields.text()?;
                 Self::Session(SessionRecord {
                     client_id,
-                    username: has_username.then_some(username),
+                    username: fields.name()?,
                     listener: u16::from_le_bytes(*fields.array()?),
                     expiry_seconds: u32::from_le_bytes(*fields.array()?),
                     offline_since: Instant(fields.u64()?),
@@ -249,7 +264,15 @@ impl<'a> Record<'a> {
                 session: SessionUid(fields.u64()?),
                 packet_id: u16::from_le_bytes(*fields.array()?),
             },
-            RETAINED => Self::Retained(MessageRecord::decode(fields)?),
+            RETAINED => Self::Retained(MessageRecord::decode(fields)?, None),
+            RETAINED_FROM => {
+                let source = SourceRecord {
+                    client_id: fields.text()?,
+                    username: fields.name()?,
+                    listener: u16::from_le_bytes(*fields.array()?),
+                };
+                Self::Retained(MessageRecord::decode(fields)?, Some(source))
+            }
             WILL => Self::Will {
                 session: SessionUid(fields.u64()?),
                 due: Instant(fields.u64()?),
@@ -333,6 +356,12 @@ fn text(out: &mut Vec<u8>, text: &str) {
     bytes(out, text.as_bytes());
 }
 
+/// A user name, or that there is none.
+fn name(out: &mut Vec<u8>, username: Option<&str>) {
+    out.push(u8::from(username.is_some()));
+    text(out, username.unwrap_or_default());
+}
+
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -359,6 +388,12 @@ impl<'a> Fields<'a> {
 
     fn text(&mut self) -> Option<&'a str> {
         core::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn name(&mut self) -> Option<Option<&'a str>> {
+        let is_there = self.u8()? != 0;
+        let name = self.text()?;
+        Some(is_there.then_some(name))
     }
 }
 
@@ -408,7 +443,11 @@ mod tests {
             Record::Sent { session, packet_id: 3, message: RecordId(1), entry: 2 },
             Record::Released { session, packet_id: 3 },
             Record::Received { session, packet_id: 3 },
-            Record::Retained(message),
+            Record::Retained(message, None),
+            Record::Retained(
+                message,
+                Some(SourceRecord { client_id: "id", username: Some("ann"), listener: 2 }),
+            ),
             Record::Will { session, due: Instant(4), message },
         ] {
             let mut bytes = vec![];

@@ -8,7 +8,7 @@
 //! A replay never counts against a queue limit: the next part is asked for when the last is sent.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -18,6 +18,7 @@ use mqtt_proto::QoS;
 use mqtt_proto::topic::Cursor;
 
 use crate::deliver::address;
+use crate::drops::DropReason;
 use crate::envelope::{Envelope, ReplayAddress, SessionAddress};
 use crate::frames::Frames;
 use crate::grant::Grant;
@@ -29,10 +30,25 @@ use crate::output::Output;
 use crate::shard::Shard;
 use crate::time::Instant;
 
+/// A session's replays in the order they were asked for. Found by number and by filter, because a
+/// Client may subscribe again to thousands of filters while their replays wait. Empty, it owns no
+/// memory.
+#[derive(Default)]
+pub(crate) struct Replays {
+    inner: Option<Box<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    by_number: BTreeMap<u64, Replay>,
+    /// There is at most one for each subscription.
+    by_filter: BTreeMap<Arc<str>, u64>,
+}
+
 /// A replay as the session that receives it sees it.
 pub(crate) struct Replay {
-    number: u32,
-    filter: Box<str>,
+    number: u64,
+    filter: Arc<str>,
     grant: Grant,
     /// Shards that may have more.
     sources: ShardSet,
@@ -50,6 +66,45 @@ pub(crate) struct ServedReplays {
     /// Requests of this shard's own sessions, served at the next tick so that one look-up with few
     /// matches among many topics can't hold up a turn.
     pub(crate) local: VecDeque<ReplayAddress>,
+}
+
+impl Replays {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.is_none()
+    }
+
+    fn len(&self) -> usize {
+        self.inner.as_ref().map_or(0, |waiting| waiting.by_number.len())
+    }
+
+    fn push(&mut self, replay: Replay) {
+        let waiting = self.inner.get_or_insert_default();
+        waiting.by_filter.insert(Arc::clone(&replay.filter), replay.number);
+        waiting.by_number.insert(replay.number, replay);
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replay> {
+        self.inner.iter_mut().flat_map(|waiting| waiting.by_number.values_mut())
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Replay> {
+        self.inner.as_mut()?.by_number.get_mut(&number)
+    }
+
+    fn remove_filter(&mut self, filter: &str) -> Option<Replay> {
+        let waiting = self.inner.as_mut()?;
+        let number = waiting.by_filter.remove(filter)?;
+        let replay = waiting.by_number.remove(&number);
+        if waiting.by_number.is_empty() {
+            self.inner = None;
+        }
+        replay
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = Replay> {
+        self.inner.into_iter().flat_map(|waiting| waiting.by_number.into_values())
+    }
 }
 
 impl ServedReplays {
@@ -77,7 +132,7 @@ impl Replay {
 impl Shard {
     /// Lets the retained messages that match `filter` follow the subscription.
     pub(crate) fn add_replay(&mut self, key: SessionKey, filter: &str, grant: Grant) {
-        self.replays_made = self.replays_made.wrapping_add(1);
+        self.replays_made += 1;
         let number = self.replays_made;
         let mut sources = ShardSet::default();
         if filter.contains(['+', '#']) {
@@ -91,9 +146,9 @@ impl Shard {
         if sources.is_empty() {
             return;
         }
-        self.sessions[key.0 as usize].replays.push_back(Replay {
+        self.sessions[key.0 as usize].replays.push(Replay {
             number,
-            filter: Box::from(filter),
+            filter: Arc::from(filter),
             grant,
             sources,
             asked: ShardSet::default(),
@@ -105,9 +160,7 @@ impl Shard {
 
     /// The session has been sent a new retained value.
     pub(crate) fn supersede(&mut self, key: SessionKey, topic: &str) {
-        for replay in &mut self.sessions[key.0 as usize].replays {
-            replay.supersede(topic);
-        }
+        self.sessions[key.0 as usize].replays.iter_mut().for_each(|replay| replay.supersede(topic));
     }
 
     /// Sends what the Client can take now, and asks for more.
@@ -124,18 +177,19 @@ impl Shard {
                 self.pump_replay(key, replay, now, &mut frames, out);
             }
             // Only those in front can have ended; thousands may wait behind them.
-            for place in (0..replays.len().min(REPLAYS_AT_ONCE)).rev() {
-                if replays[place].sources.is_empty() && replays[place].buffer.is_empty() {
-                    replays.remove(place);
-                }
-            }
+            let in_front = replays.iter_mut().take(REPLAYS_AT_ONCE);
+            let ended: Vec<_> = in_front
+                .filter(|replay| replay.sources.is_empty() && replay.buffer.is_empty())
+                .map(|replay| Arc::clone(&replay.filter))
+                .collect();
+            ended.iter().for_each(|filter| drop(replays.remove_filter(filter)));
             // Those that have ended make room for others.
             if replays.len() == before || replays.is_empty() {
                 break;
             }
         }
         let added = core::mem::replace(&mut self.sessions[index].replays, replays);
-        self.sessions[index].replays.extend(added);
+        added.into_iter().for_each(|replay| self.sessions[index].replays.push(replay));
     }
 
     fn pump_replay<O: Output>(
@@ -199,7 +253,7 @@ impl Shard {
                 continue;
             }
             replay.asked.union(bit);
-            let filter = (!replay.has_begun).then(|| replay.filter.clone());
+            let filter = (!replay.has_begun).then(|| Box::from(&*replay.filter));
             if shard == self.id {
                 if let Some(filter) = filter {
                     self.open_replay(shard, to, &filter);
@@ -249,8 +303,19 @@ impl Shard {
     fn serve(&mut self, from: ShardId, to: ReplayAddress) -> Option<(Vec<Arc<Message>>, bool)> {
         let cursor = self.served.open.get_mut(&(from, to))?;
         let mut messages = Vec::new();
+        let mut sources = Vec::new();
         let finished = self.retained.tree.advance(cursor, REPLAY_STEP, |_, retained| {
             messages.push(Arc::clone(&retained.message));
+            sources.push(retained.source.clone());
+        });
+        let mut sources = sources.into_iter();
+        messages.retain(|message| {
+            let allowed =
+                self.source_may_publish(sources.next().flatten().as_deref(), message.topic());
+            if !allowed {
+                self.stats.drop(DropReason::SourceNotAuthorized);
+            }
+            allowed
         });
         if finished {
             self.cancel_replay(from, to);
@@ -280,10 +345,7 @@ impl Shard {
         if session.uid != to.session.uid {
             return;
         }
-        let Some(replay) = session.replays.iter_mut().find(|replay| replay.number == to.replay)
-        else {
-            return;
-        };
+        let Some(replay) = session.replays.get_mut(to.replay) else { return };
         replay.asked.remove(from);
         if finished {
             replay.sources.remove(from);
@@ -295,9 +357,7 @@ impl Shard {
     /// The subscription has gone or is made anew.
     pub(crate) fn stop_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
         let session = &mut self.sessions[key.0 as usize];
-        let same = |replay: &Replay| *replay.filter == *filter;
-        if let Some(place) = session.replays.iter().position(same) {
-            let Some(replay) = session.replays.remove(place) else { return };
+        if let Some(replay) = session.replays.remove_filter(filter) {
             let of = address(key, session);
             self.cancel(of, &replay, out);
         }
@@ -327,7 +387,7 @@ impl Shard {
         out: &mut O,
     ) {
         let replays = core::mem::take(&mut self.sessions[key.0 as usize].replays);
-        for replay in replays {
+        for replay in replays.into_iter() {
             self.cancel(SessionAddress { key, uid }, &replay, out);
             if goes_on {
                 self.add_replay(key, &replay.filter, replay.grant);

@@ -24,6 +24,7 @@ use crate::output::Output;
 use crate::record::{MessageRecord, Record, UnreadableRecord};
 use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
+use crate::source::Source;
 use crate::time::Instant;
 use crate::will::Will;
 
@@ -36,7 +37,7 @@ pub struct Restore {
     /// Record, message, entry.
     done: Vec<(RecordId, RecordId, u32)>,
     exchanges: Vec<(RecordId, SessionUid, u16, Exchange)>,
-    retained: Vec<(RecordId, Arc<Message>)>,
+    retained: Vec<(RecordId, Arc<Message>, Option<Arc<Source>>)>,
     wills: Vec<(RecordId, SessionUid, Instant, Arc<Message>)>,
     /// The highest number seen for each shard that gave out numbers.
     highest: BTreeMap<u8, RecordId>,
@@ -118,10 +119,11 @@ impl Restore {
             Record::Received { session, packet_id } => {
                 self.exchanges.push((id, session, packet_id, Exchange::Received));
             }
-            Record::Retained(message) => {
+            Record::Retained(message, source) => {
                 // Its publisher may be younger than the record, which each new value keeps.
                 message.publisher.into_iter().for_each(|publisher| self.saw(RecordId(publisher.0)));
-                self.retained.push((id, owned_message(message)));
+                let source = source.map(|source| Arc::new(Source::from(source)));
+                self.retained.push((id, owned_message(message), source));
             }
             Record::Will { session, due, message } => {
                 self.wills.push((id, session, due, owned_message(message)));
@@ -157,8 +159,8 @@ impl Restore {
                 shard.journal.kill(record, out);
             }
         }
-        for (record, message) in self.retained {
-            shard.insert_retained(message, Some(record));
+        for (record, message, source) in self.retained {
+            shard.insert_retained(message, source, Some(record));
             found.retained += 1;
         }
         for (record, uid, due, message) in self.wills {

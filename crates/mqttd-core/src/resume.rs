@@ -23,6 +23,8 @@ impl Shard {
     /// On a new connection of an old session: everything unacknowledged again, in the original
     /// order and with the original identifiers [MQTT-4.4.0-1].
     pub(crate) fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+        // What is owed instead goes out with the rest.
+        self.drop_denied_flights(key, out);
         let session = &mut self.sessions[key.0 as usize];
         let mut expired = Vec::new();
         for flight in session.sender.iter() {

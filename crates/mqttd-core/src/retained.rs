@@ -11,17 +11,19 @@ use mqtt_proto::topic::NameTree;
 use crate::acknowledge::Wait;
 use crate::envelope::{Envelope, Token};
 use crate::expiry::Timer;
-use crate::ids::{Lsn, RecordId, ShardId};
+use crate::ids::{Lsn, RecordId, SessionKey, ShardId};
 use crate::journal::message_record;
 use crate::message::{Message, Passing};
 use crate::output::Output;
 use crate::record::Record;
 use crate::shard::Shard;
+use crate::source::Source;
 use crate::time::Instant;
 
 /// A topic's retained message.
 pub(crate) struct Retained {
     pub(crate) message: Arc<Message>,
+    pub(crate) source: Option<Arc<Source>>,
     record: Option<RecordId>,
     number: u64,
 }
@@ -60,20 +62,23 @@ impl RetainedMessages {
 
 impl Shard {
     /// Keeps a message published with RETAIN, or clears its topic when the payload is empty
-    /// [MQTT-3.3.1-6]. Returns what the publisher's answer has to wait for.
+    /// [MQTT-3.3.1-6]. `from` is the publisher's session. Returns what the publisher's answer has
+    /// to wait for.
     pub(crate) fn retain<O: Output>(
         &mut self,
         message: &mut Passing<'_>,
+        from: Option<SessionKey>,
         token: Option<Token>,
         now: Instant,
         out: &mut O,
     ) -> Wait {
         let owner = self.retained.owner(message.topic, self.shards);
         let message = message.keep();
+        let source = from.map(|key| self.source(key));
         if owner == self.id {
-            return Wait::for_log(self.set_retained(message, now, out));
+            return Wait::for_log(self.set_retained(message, source, now, out));
         }
-        out.to_shard(owner, Envelope::Retain { message, confirm: token });
+        out.to_shard(owner, Envelope::Retain { message, source, confirm: token });
         Wait { confirms: u16::from(token.is_some()), ..Wait::default() }
     }
 
@@ -81,6 +86,7 @@ impl Shard {
     pub(crate) fn set_retained<O: Output>(
         &mut self,
         message: Arc<Message>,
+        source: Option<Arc<Source>>,
         now: Instant,
         out: &mut O,
     ) -> Lsn {
@@ -96,23 +102,29 @@ impl Shard {
                 None
             } else {
                 let id = old.unwrap_or_else(|| self.journal.new_id());
-                self.journal.put_as(id, &Record::Retained(message_record(&message)), out);
+                let from = source.as_deref().map(Source::record);
+                self.journal.put_as(id, &Record::Retained(message_record(&message), from), out);
                 self.journal.is_on().then_some(id)
             };
-            self.insert_retained(message, record);
+            self.insert_retained(message, source, record);
         }
         let appended = self.journal.appended();
         if appended > before { appended } else { Lsn::default() }
     }
 
-    pub(crate) fn insert_retained(&mut self, message: Arc<Message>, record: Option<RecordId>) {
+    pub(crate) fn insert_retained(
+        &mut self,
+        message: Arc<Message>,
+        source: Option<Arc<Source>>,
+        record: Option<RecordId>,
+    ) {
         let expires_at = message.expires_at;
         self.retained.made += 1;
         let number = self.retained.made;
         if expires_at < Instant::NEVER {
             self.retained.expiring.insert((expires_at, number), Arc::clone(&message));
         }
-        let retained = Retained { message: Arc::clone(&message), record, number };
+        let retained = Retained { message: Arc::clone(&message), source, record, number };
         if let Some(old) = self.retained.tree.insert(message.topic(), retained) {
             self.retained.expiring.remove(&(old.message.expires_at, old.number));
         }

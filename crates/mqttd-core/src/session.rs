@@ -2,7 +2,7 @@
 //! present connection.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use hashbrown::HashTable;
@@ -13,11 +13,13 @@ use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
 use crate::authenticate::Authentication;
+use crate::event::Proof;
 use crate::grant::GrantExtra;
 use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::replay::Replay;
+use crate::replay::Replays;
+use crate::source::Source;
 use crate::time::Instant;
 use crate::will::Will;
 
@@ -43,7 +45,7 @@ pub(crate) struct Session {
     pub(crate) queue: Queue,
     pub(crate) subscriptions: HashTable<Subscribed>,
     pub(crate) will: Option<Box<Will>>,
-    pub(crate) replays: VecDeque<Replay>,
+    pub(crate) replays: Replays,
     /// Its own record is in the log.
     pub(crate) is_recorded: bool,
     /// When its entry for [`crate::expiry::Timer::Session`] is due, if there is one.
@@ -86,6 +88,11 @@ pub(crate) struct Online {
     pub(crate) is_dropping: bool,
     /// The listener's mount point.
     pub(crate) mount: Option<Arc<str>>,
+    /// As a publisher of retained messages, once it has published one.
+    pub(crate) source: Option<Arc<Source>>,
+    /// How the Client has shown who it is, and under which settings.
+    pub(crate) proof: Proof,
+    pub(crate) proved_under: u64,
 }
 
 /// One subscription as its session lists it.
@@ -150,7 +157,7 @@ impl Session {
             queue: Queue::default(),
             subscriptions: HashTable::new(),
             will: None,
-            replays: VecDeque::new(),
+            replays: Replays::default(),
             is_recorded: false,
             timer_at: Instant::NEVER,
             shared: 0,

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use mqtt_auth::AclTable;
+use mqtt_auth::{AclTable, PasswordFile};
 use mqtt_proto::QoS;
 
 use crate::ids::ListenerId;
@@ -12,6 +12,8 @@ use crate::limits;
 /// Settings of the whole broker, as far as its brain needs them.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Counts reloads: a higher number is a later configuration.
+    pub generation: u64,
     /// Keep durable state: records are handed to [`crate::output::Output::put`].
     pub persistence: bool,
     /// QoS 1 and 2 messages in flight to one Client; also the Receive Maximum announced.
@@ -33,6 +35,8 @@ pub struct Settings {
     pub keep_alive_seconds_max: Option<u16>,
     /// Retained messages are kept and sent.
     pub retain_available: bool,
+    /// A retained message is sent only while its publisher may publish it.
+    pub check_retain_source: bool,
     /// Retained messages without an expiry of their own end after this many seconds.
     pub retain_expiry_seconds: Option<u64>,
     /// Longest life of a Session without its connection, in seconds.
@@ -62,6 +66,11 @@ pub struct ListenerSettings {
     pub qos_max: QoS,
     /// Access rights; `None`: everything is allowed.
     pub acl: Option<Arc<AclTable>>,
+    /// Clients come in that show nothing.
+    pub allow_anonymous: bool,
+    /// The users and their passwords. The shard never checks one; it sees whether an entry is still
+    /// the same after a reload.
+    pub passwords: Option<Arc<PasswordFile>>,
     /// Put in front of every topic and filter of this listener's Clients, and taken off what they
     /// are sent.
     pub mount_point: Option<Arc<str>>,
@@ -77,6 +86,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            generation: 0,
             persistence: false,
             inflight_messages_max: limits::INFLIGHT_MESSAGES_DEFAULT,
             inflight_bytes_max: None,
@@ -87,6 +97,7 @@ impl Default for Settings {
             check_payload_format: false,
             keep_alive_seconds_max: None,
             retain_available: true,
+            check_retain_source: true,
             retain_expiry_seconds: None,
             session_expiry_seconds_max: None,
             queue_qos0: false,
@@ -106,6 +117,8 @@ impl Default for ListenerSettings {
             server_topic_aliases_max: limits::TOPIC_ALIASES_DEFAULT,
             qos_max: QoS::ExactlyOnce,
             acl: None,
+            allow_anonymous: true,
+            passwords: None,
             mount_point: None,
         }
     }

@@ -62,7 +62,7 @@ pub struct Shard {
     /// Sessions to look at again at the next tick.
     pub(crate) pump_later: Vec<SessionKey>,
     pub(crate) epochs: u64,
-    pub(crate) replays_made: u32,
+    pub(crate) replays_made: u64,
     hash: FixedState,
 }
 
@@ -139,9 +139,9 @@ impl Shard {
             Event::Tick => self.tick(now, out),
             Event::Publish { topic, payload, qos, retain } => {
                 let mut message = Passing::internal(topic, payload, qos, retain);
-                self.publish_message(&mut message, None, now, out);
+                self.publish_message(&mut message, None, None, now, out);
             }
-            Event::Settings(settings) => self.set_settings(settings),
+            Event::Settings(settings) => self.set_settings(settings, now, out),
             Event::CloseListener(listener) => self.close_listener(listener, now, out),
             Event::Shutdown => self.shut_down(now, out),
         }
@@ -301,8 +301,8 @@ impl Shard {
                 self.groups.update(&filter, from, member, &mut self.matching.groups);
                 self.matching.changed();
             }
-            Envelope::Retain { message, confirm } => {
-                let need = self.set_retained(message, now, out);
+            Envelope::Retain { message, source, confirm } => {
+                let need = self.set_retained(message, source, now, out);
                 if let Some(token) = confirm {
                     self.confirm(from, token, Wait::for_log(need), out);
                 }
@@ -341,12 +341,6 @@ impl Shard {
                 Timer::Queues => self.sweep_queues(now, out),
             }
         }
-    }
-
-    fn set_settings(&mut self, settings: Arc<Settings>) {
-        self.matching.duplicate_overlaps = settings.duplicate_overlaps;
-        self.matching.changed();
-        self.settings = settings;
     }
 
     /// A reload took the listener away: 5.0 Clients are told 0x98; wills are published by the

@@ -114,7 +114,7 @@ impl Shard {
             passing.expires_at = now.plus_seconds(seconds);
         }
         if self.may_publish(key, passing.topic, out) {
-            self.publish_message(&mut passing, None, now, out);
+            self.publish_message(&mut passing, Some(key), None, now, out);
         }
         if let Some(record) = record {
             self.journal.kill(record, out);

@@ -109,7 +109,7 @@ impl Classes {
     fn judge(&self, id: RecordId, body: &[u8]) -> Level {
         let of = |id| self.special.get(&id).copied().unwrap_or(self.levels.default);
         match Record::decode(body) {
-            Ok(Record::Message { message, .. } | Record::Retained(message)) => {
+            Ok(Record::Message { message, .. } | Record::Retained(message, _)) => {
                 self.levels.of_topic(message.topic)
             }
             Ok(Record::Will { message, .. }) => self.levels.of_topic(message.topic),

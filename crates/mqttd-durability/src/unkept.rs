@@ -46,7 +46,7 @@ impl Unkept {
         // A full disk gets its space back by deaths, so they go first where they may: where no
         // record of the same turn says what became of the dead one.
         let says_nothing = |(_, body): &Change| match body.as_deref().map(Record::decode) {
-            Some(Ok(Record::Message { .. } | Record::Retained(_))) | None => true,
+            Some(Ok(Record::Message { .. } | Record::Retained(..))) | None => true,
             Some(_) => false,
         };
         let is_free = changes.iter().all(says_nothing);

@@ -93,12 +93,15 @@ impl Live {
             }
             let places = old.map(|(_, door)| Arc::clone(&door.places)).unwrap_or_default();
             let conf = listener.clone();
-            doors[id] = Some(Arc::new(Door { conf, places, passwords, tls }));
+            let users = passwords.clone();
+            doors[id] = Some(Arc::new(Door { conf, places, passwords: users, tls }));
             listeners[id] = ListenerSettings {
                 topic_aliases_max: listener.limits.max_topic_alias,
                 server_topic_aliases_max: listener.limits.max_topic_alias_broker,
                 qos_max: QoS::from_u8(listener.limits.max_qos).unwrap_or(QoS::ExactlyOnce),
                 acl,
+                allow_anonymous: listener.auth.allow_anonymous,
+                passwords,
                 mount_point: listener.mount_point.as_deref().map(Arc::from),
             };
         }
@@ -107,7 +110,15 @@ impl Live {
             Verbosity::Verbose => true,
             Verbosity::Configured => config.logging.types.contains(LogType::Debug),
         };
-        let settings = Arc::new(settings(&config, listeners, debug));
+        if !config.general.per_listener_settings {
+            // Sessions of a listener that is gone have the rights that everyone has.
+            if let Some(first) = doors.iter().position(Option::is_some) {
+                let acl = listeners[first].acl.clone();
+                listeners.iter_mut().for_each(|listener| listener.acl.clone_from(&acl));
+            }
+        }
+        let generation = before.map_or(0, |before| before.settings.generation + 1);
+        let settings = Arc::new(settings(&config, generation, listeners, debug));
         Ok(Self { config, settings, doors })
     }
 
@@ -126,10 +137,16 @@ impl Live {
     }
 }
 
-fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> Settings {
+fn settings(
+    config: &Config,
+    generation: u64,
+    listeners: Vec<ListenerSettings>,
+    debug: bool,
+) -> Settings {
     let (limits, messages) = (&config.limits, &config.messages);
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     Settings {
+        generation,
         persistence: config.persistence.enabled,
         inflight_messages_max: limits.max_inflight_messages.unwrap_or(u16::MAX),
         inflight_bytes_max: limits.max_inflight_bytes,
@@ -144,6 +161,7 @@ fn settings(config: &Config, listeners: Vec<ListenerSettings>, debug: bool) -> S
         // The largest number there is bounds nothing; Mosquitto 2.0 wrote it down as its default.
         keep_alive_seconds_max: limits.max_keepalive.filter(|max| *max < u16::MAX),
         retain_available: messages.retain_available,
+        check_retain_source: messages.check_retain_source,
         retain_expiry_seconds: messages.retain_expiry_interval.map(|time| time.as_secs()),
         session_expiry_seconds_max: messages.persistent_client_expiration.map(seconds),
         queue_qos0: messages.queue_qos0_messages,

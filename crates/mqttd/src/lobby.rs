@@ -16,6 +16,7 @@ use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{Offence, Packet, Properties, PropertiesBuf, ReasonCode, Version};
 use mqttd_conf::{Address, Listener, Protocol};
 use mqttd_core::Shard;
+use mqttd_core::event::Proof;
 use mqttd_core::ids::ListenerId;
 use mqttd_core::limits::CONNACK_BYTES_MIN;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +55,7 @@ enum Turned {
 struct Known {
     client_id: String,
     username: Option<String>,
+    proof: Proof,
     /// Authentication Data for the CONNACK of enhanced authentication.
     authentication_data: Option<Vec<u8>>,
 }
@@ -251,7 +253,7 @@ impl Visitor<'_> {
             return Err(refuse(ReasonCode::UnsupportedProtocolVersion, text));
         }
         let method = connect.properties.text(PropertyId::AuthenticationMethod);
-        let (username, authentication_data) = match (method, certificate_user) {
+        let (username, proof, authentication_data) = match (method, certificate_user) {
             (Some(method), certificate_user) => {
                 let passwords = self.door.passwords.as_ref();
                 let Some(exchange) = Exchange::begin(method, passwords) else {
@@ -267,19 +269,19 @@ impl Visitor<'_> {
                     let text = "not authorised (another user name than the one authenticated)";
                     return Err(refuse(ReasonCode::NotAuthorized, text));
                 }
-                (Some(name), Some(data))
+                (Some(name), Proof::Password, Some(data))
             }
-            (None, Some(name)) => (Some(name), None),
+            (None, Some(name)) => (Some(name), Proof::Transport, None),
             (None, None) => {
-                self.check_password(&connect).await?;
-                (connect.username.map(str::to_owned), None)
+                let proof = self.check_password(&connect).await?;
+                (connect.username.map(str::to_owned), proof, None)
             }
         };
         let client_id = self.client_id(&connect, username.as_deref())?;
-        Ok(Known { client_id, username, authentication_data })
+        Ok(Known { client_id, username, proof, authentication_data })
     }
 
-    async fn check_password(&self, connect: &Connect<'_>) -> Result<(), Turned> {
+    async fn check_password(&self, connect: &Connect<'_>) -> Result<Proof, Turned> {
         let refused = || {
             let text = "not authorised".to_owned();
             Err(Turned::Refused(connect.version, ReasonCode::NotAuthorized, text))
@@ -290,7 +292,7 @@ impl Visitor<'_> {
                 let (passwords, user) = (Arc::clone(passwords), user.to_owned());
                 let password = connect.password.unwrap_or_default().to_vec();
                 match self.broker.verifier.verify(passwords, user, password).await {
-                    Verdict::Accepted => Ok(()),
+                    Verdict::Accepted => Ok(Proof::Password),
                     Verdict::NoMemory => {
                         let text = "the password could not be checked: out of memory";
                         self.broker.logger.line(LogType::Error, format_args!("Error: {text}"));
@@ -300,7 +302,7 @@ impl Visitor<'_> {
                     Verdict::WrongPassword | Verdict::UnknownUser => refused(),
                 }
             }
-            _ if auth.allow_anonymous => Ok(()),
+            _ if auth.allow_anonymous => Ok(Proof::None),
             _ => refused(),
         }
     }
@@ -371,6 +373,8 @@ impl Visitor<'_> {
             rest,
             client_id: known.client_id,
             username: known.username,
+            proof: known.proof,
+            settings: Arc::clone(&self.live.settings),
             authentication_data: known.authentication_data,
         })));
     }

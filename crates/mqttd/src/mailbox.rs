@@ -8,6 +8,7 @@ use std::task::Waker;
 use atomic_waker::AtomicWaker;
 use mqtt_net::{Detached, PeerAddress, Stream};
 use mqttd_core::envelope::Envelope;
+use mqttd_core::event::Proof;
 use mqttd_core::ids::{ListenerId, ShardId};
 use mqttd_core::settings::Settings;
 use mqttd_core::stats::Stats;
@@ -97,6 +98,9 @@ pub(crate) struct Newcomer {
     pub(crate) rest: Vec<u8>,
     pub(crate) client_id: String,
     pub(crate) username: Option<String>,
+    pub(crate) proof: Proof,
+    /// The settings under which it was let in.
+    pub(crate) settings: Arc<Settings>,
     /// Authentication Data for the CONNACK, when it has come in by enhanced authentication.
     pub(crate) authentication_data: Option<Vec<u8>>,
 }

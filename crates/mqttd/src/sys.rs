@@ -297,7 +297,7 @@ mod tests {
             publish_sent: 4,
             publish_bytes_received: 5,
             publish_bytes_sent: 6,
-            dropped: [10, 20, 30, 40, 50, 60, 70, 80, 90, 100],
+            dropped: [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110],
             sessions: 12,
             connected: 7,
             expired_sessions: 8,

@@ -32,12 +32,11 @@ pub(super) const ROWS: &[Directive] = &[
     Directive::new(
         "check_retain_source",
         Global(Flag(|draft, on| draft.config.messages.check_retain_source = on)),
-        "false",
-        "check_retain_source true",
-        "With true, a retained message is delivered only while its publisher still has the \
-         right to publish it.",
-    )
-    .status(Status::Planned),
+        "true",
+        "check_retain_source false",
+        "With true, a retained message is sent only while its publisher may still publish it. \
+         True is what Mosquitto's manual says; Mosquitto 2.1.2 itself takes false.",
+    ),
     Directive::new(
         "check_payload_format",
         Global(Flag(|draft, on| draft.config.messages.check_payload_format = on)),

@@ -9,6 +9,7 @@ mod connect;
 mod limits;
 mod publish;
 mod queue;
+mod reload;
 mod restart;
 mod retained;
 mod shards;

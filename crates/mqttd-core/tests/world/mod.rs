@@ -21,7 +21,7 @@ use mqtt_proto::packet::{Connect, Packet, Will};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, QoS, ReasonCode, Version};
 use mqttd_core::drops::DropReason;
-use mqttd_core::event::Admission;
+use mqttd_core::event::{Admission, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, Lsn, RecordId, ShardId};
 use mqttd_core::restore::{Restore, Restored};
 use mqttd_core::settings::Settings;
@@ -62,6 +62,7 @@ pub struct Hello {
     props: Props,
     is_assigned: bool,
     listener: u16,
+    proof: Proof,
 }
 
 /// A 5.0 Client that begins anew and whose session ends with the connection.
@@ -76,6 +77,7 @@ pub fn v5(name: &str) -> Hello {
         props: vec![],
         is_assigned: false,
         listener: 0,
+        proof: Proof::None,
     }
 }
 
@@ -118,6 +120,11 @@ impl Hello {
 
     pub fn user(self, username: &str) -> Self {
         Self { username: Some(username.into()), ..self }
+    }
+
+    /// Its user has shown the password.
+    pub fn with_password(self, username: &str) -> Self {
+        Self { proof: Proof::Password, ..self.user(username) }
     }
 
     /// Will properties are those of the message.
@@ -302,6 +309,7 @@ impl World {
         let mut inner = self.0.borrow_mut();
         let mut settings = (*inner.settings).clone();
         change(&mut settings);
+        settings.generation += 1;
         inner.settings = Arc::new(settings);
         for shard in 0..inner.shards.len() {
             let settings = Arc::clone(&inner.settings);
@@ -489,6 +497,8 @@ impl Inner {
             username: hello.username.as_deref(),
             listener: ListenerId(hello.listener),
             sessions_elsewhere: 0,
+            proof: hello.proof,
+            proved_under: None,
             authenticated: None,
         };
         self.handle(shard, Event::Connect(admission));

@@ -253,6 +253,8 @@ impl ShardTask {
             username: newcomer.username.as_deref(),
             listener: newcomer.listener,
             sessions_elsewhere: self.sessions_elsewhere(),
+            proof: newcomer.proof,
+            proved_under: Some(&newcomer.settings),
             authenticated,
         }));
     }

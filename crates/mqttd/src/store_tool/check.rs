@@ -62,7 +62,7 @@ impl Survey {
                 self.sessions_named.insert(session);
                 "messages received"
             }
-            Record::Retained(_) => "retained messages",
+            Record::Retained(..) => "retained messages",
             Record::Will { session, .. } => {
                 self.sessions_named.insert(session);
                 "wills"

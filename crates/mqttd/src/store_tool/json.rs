@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use mqtt_proto::QoS;
 use mqtt_proto::packet::SubscriptionOptions;
 use mqttd_core::ids::{RecordId, SessionUid};
-use mqttd_core::record::{Entry, MessageRecord, Record, SessionRecord};
+use mqttd_core::record::{Entry, MessageRecord, Record, SessionRecord, SourceRecord};
 use mqttd_core::time::Instant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -74,6 +74,9 @@ pub(super) enum Line {
     Retained {
         id: Name,
         message: MessageLine,
+        /// Who published it; absent where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<SourceLine>,
     },
     Will {
         id: Name,
@@ -97,6 +100,16 @@ pub(super) struct MessageLine {
     expires_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     publisher: Option<Name>,
+}
+
+/// Who published a retained message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceLine {
+    client_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    listener: u16,
 }
 
 /// A session that a message waits for.
@@ -165,7 +178,15 @@ impl Line {
             Record::Received { session, packet_id } => {
                 Self::Received { id, session: session_name(session), packet_id }
             }
-            Record::Retained(message) => Self::Retained { id, message: MessageLine::of(&message) },
+            Record::Retained(message, source) => Self::Retained {
+                id,
+                message: MessageLine::of(&message),
+                source: source.map(|source| SourceLine {
+                    client_id: source.client_id.to_owned(),
+                    username: source.username.map(str::to_owned),
+                    listener: source.listener,
+                }),
+            },
             Record::Will { session, due, message } => Self::Will {
                 id,
                 session: session_name(session),
@@ -220,7 +241,14 @@ impl Line {
             Self::Received { id, session, packet_id } => {
                 (id, Record::Received { session: uid(session), packet_id: *packet_id })
             }
-            Self::Retained { id, message } => (id, Record::Retained(message.record()?)),
+            Self::Retained { id, message, source } => {
+                let source = source.as_ref().map(|source| SourceRecord {
+                    client_id: &source.client_id,
+                    username: source.username.as_deref(),
+                    listener: source.listener,
+                });
+                (id, Record::Retained(message.record()?, source))
+            }
             Self::Will { id, session, due, message } => {
                 let (session, due, message) = (uid(session), Instant(*due), message.record()?);
                 (id, Record::Will { session, due, message })
@@ -379,7 +407,11 @@ mod tests {
         for message in [full, bare] {
             round_trip(1, &Record::Message { message, entries: &entries });
             round_trip(1, &Record::Message { message, entries: &[] });
-            round_trip(2, &Record::Retained(message));
+            round_trip(2, &Record::Retained(message, None));
+            for username in [None, Some("ann")] {
+                let source = SourceRecord { client_id: "c", username, listener: 1 };
+                round_trip(2, &Record::Retained(message, Some(source)));
+            }
             round_trip(3, &Record::Will { session, due: Instant(7), message });
         }
         for username in [None, Some(""), Some("u")] {

@@ -87,7 +87,7 @@ fn place(records: Vec<Kept>, sessions: &Sessions, shards: u8, out: &mut Layout) 
                 })
             }
             Ok(Record::Done { message, .. }) => messages.get(&message).copied(),
-            Ok(Record::Retained(message)) => Some(owner(message.topic, shards)),
+            Ok(Record::Retained(message, _)) => Some(owner(message.topic, shards)),
         };
         match shard {
             Some(shard) => out.shards[usize::from(shard.0)].push((id, body)),
@@ -254,10 +254,10 @@ impl Renumbering {
                     push(out, shard, self.number(shard), &record);
                 })
             }
-            Record::Retained(message) => {
+            Record::Retained(message, source) => {
                 let shard = owner(message.topic, self.shards);
                 let message = self.message_for(&message, shard);
-                push(out, shard, self.number(shard), &Record::Retained(message));
+                push(out, shard, self.number(shard), &Record::Retained(message, source));
                 Some(())
             }
             Record::Message { .. } | Record::Done { .. } => Some(()),
@@ -280,7 +280,7 @@ fn describe(id: RecordId, body: &[u8]) -> String {
         Ok(Record::Done { .. }) => "a delivery of no message",
         Ok(Record::Sent { .. }) => "an exchange of no session or message",
         Ok(Record::Released { .. } | Record::Received { .. }) => "an exchange of no session",
-        Ok(Record::Retained(_)) => "a retained message",
+        Ok(Record::Retained(..)) => "a retained message",
         Ok(Record::Will { .. }) => "a will of no session",
         Err(_) => "a record that this version can't read",
     };
@@ -346,7 +346,7 @@ mod tests {
             let record = Record::Sent { session, packet_id: 100 + entry as u16, message, entry };
             records.push((RecordId(400 + u64::from(entry)), encode(&record)));
         }
-        records.push((RecordId(500), encode(&Record::Retained(message))));
+        records.push((RecordId(500), encode(&Record::Retained(message, None))));
         records
     }
 
@@ -401,7 +401,7 @@ mod tests {
                         let entry = Record::entries(entries).nth(entry as usize).unwrap();
                         assert_eq!(entry.session, session);
                     }
-                    Record::Retained(message) => {
+                    Record::Retained(message, _) => {
                         assert_eq!(owner(message.topic, 3), shard);
                         seen.4.insert(message.publisher.unwrap());
                     }
@@ -421,7 +421,7 @@ mod tests {
         let records = vec![
             (RecordId(1), encode(&Record::Received { session, packet_id: 1 })),
             (RecordId(2), vec![200]),
-            (RecordId(3), encode(&Record::Retained(message("t", None)))),
+            (RecordId(3), encode(&Record::Retained(message("t", None), None))),
         ];
         for shards in [1, 2] {
             let laid = lay_out(records.clone(), Some(1), shards);

@@ -16,7 +16,7 @@ use mqtt_proto::topic::{SharedFilter, TopicFilter, TopicName};
 use mqtt_proto::{Properties, QoS};
 use mqttd_core::ids::{RecordId, SessionUid};
 use mqttd_core::message::forwarded_properties;
-use mqttd_core::record::{Entry, MessageRecord, Record, SessionRecord};
+use mqttd_core::record::{Entry, MessageRecord, Record, SessionRecord, SourceRecord};
 use mqttd_core::time::Instant;
 
 use super::files::{Kept, NewStore};
@@ -126,11 +126,20 @@ impl<'a> Found<'a> {
         conversion.out.counts.retained = retained.len();
         for stored in retained.into_values() {
             if let Some(message) = conversion.message(stored) {
-                conversion.push(&Record::Retained(message.record()));
+                conversion.push(&Record::Retained(message.record(), source_of(stored)));
             }
         }
         conversion.out
     }
+}
+
+/// Who published a message, if the file says so. It names the listener by its port, which says
+/// nothing about ours: the first one's rights are asked.
+fn source_of<'a>(stored: &StoredMessage<'a>) -> Option<SourceRecord<'a>> {
+    let client_id = std::str::from_utf8(stored.source_id).ok().filter(|id| !id.is_empty())?;
+    let username = std::str::from_utf8(stored.source_username).ok()?;
+    let username = (!username.is_empty()).then_some(username);
+    Some(SourceRecord { client_id, username, listener: 0 })
 }
 
 /// A message with what had to be copied for it.

@@ -84,6 +84,8 @@ pub(super) struct StoredMessage<'a> {
     /// Seconds since 1970; 0: never.
     pub(super) expires_at: i64,
     pub(super) source_id: &'a [u8],
+    /// Empty for none.
+    pub(super) source_username: &'a [u8],
     pub(super) topic: &'a [u8],
     pub(super) payload: &'a [u8],
     /// With their length in front; empty for none.
@@ -178,11 +180,21 @@ impl<'a> Fields<'a> {
         let _port = self.u16()?;
         let (qos, retain) = (self.u8()?, self.u8()? != 0);
         let source_id = self.take(source)?;
-        self.take(user)?;
+        let source_username = self.take(user)?;
         let topic = self.take(topic_length)?;
         let payload = self.take(payload_length)?;
         let properties = std::mem::take(&mut self.0);
-        Some(StoredMessage { id, expires_at, source_id, topic, payload, properties, qos, retain })
+        Some(StoredMessage {
+            id,
+            expires_at,
+            source_id,
+            source_username,
+            topic,
+            payload,
+            properties,
+            qos,
+            retain,
+        })
     }
 
     fn client_message(&mut self) -> Option<ClientMessage<'a>> {

@@ -1,0 +1,137 @@
+//! A reloaded configuration takes effect: who may no longer be here goes, and what nobody may be
+//! sent any more is taken out of the windows. Access rights are asked for each publish and each
+//! delivery anyway.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mqtt_auth::Action;
+use mqtt_proto::packet::PacketType;
+use mqtt_proto::qos::{PubrecOutcome, SenderState};
+use mqtt_proto::{PacketIdentifier, ReasonCode};
+
+use crate::acknowledge::{Answer, Wait};
+use crate::drops::DropReason;
+use crate::event::{Admission, Proof};
+use crate::ids::{ListenerId, SessionKey};
+use crate::notice::Ending;
+use crate::output::Output;
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::time::Instant;
+
+impl Shard {
+    /// Takes over a configuration.
+    pub(crate) fn set_settings<O: Output>(
+        &mut self,
+        settings: Arc<Settings>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        self.matching.duplicate_overlaps = settings.duplicate_overlaps;
+        self.matching.changed();
+        let old = core::mem::replace(&mut self.settings, settings);
+        let mut unwelcome = Vec::new();
+        let mut owed = Vec::new();
+        for (index, session) in &self.sessions {
+            let Some(online) = &session.online else { continue };
+            // Whoever came in under a newer configuration has been asked by that one.
+            let is_known = online.proved_under >= self.settings.generation;
+            let username = session.username.as_deref();
+            let stays = is_known
+                || still_welcome(&old, &self.settings, session.listener, online.proof, username);
+            if !stays {
+                unwelcome.push(online.connection);
+            } else if session.sender.owed() > 0 {
+                owed.push(SessionKey(index as u32));
+            }
+        }
+        for connection in unwelcome {
+            self.end_connection(connection, Ending::Server(ReasonCode::NotAuthorized), now, out);
+        }
+        for key in owed {
+            for packet_id in self.drop_denied_flights(key, out) {
+                let reason = ReasonCode::Success;
+                let answer = Answer::Ack { packet_type: PacketType::Pubrel, packet_id, reason };
+                self.acknowledge(key, answer, Wait::default(), out);
+            }
+            self.pump(key, now, out);
+        }
+    }
+
+    /// A Client that has shown who it is under settings that a reload has replaced since.
+    pub(crate) fn is_still_welcome(&self, admission: &Admission<'_>) -> bool {
+        let Some(old) = admission.proved_under else { return true };
+        let (listener, username) = (admission.listener, admission.username);
+        old.generation >= self.settings.generation
+            || still_welcome(old, &self.settings, listener, admission.proof, username)
+    }
+
+    /// Takes messages out of the window that the session may no longer be sent again. Returns the
+    /// identifiers for which PUBREL is owed instead.
+    pub(crate) fn drop_denied_flights<O: Output>(
+        &mut self,
+        key: SessionKey,
+        out: &mut O,
+    ) -> Vec<PacketIdentifier> {
+        let mut released = Vec::new();
+        let session = &self.sessions[key.0 as usize];
+        let Some(acl) = self.settings.listener(session.listener).acl.clone() else {
+            return released;
+        };
+        let who = session.who();
+        let denied = |topic| !acl.check(&who, Action::Deliver, topic).is_allowed();
+        let flights = session.sender.iter().filter_map(|flight| {
+            let kept = flight.message?.kept.as_ref()?;
+            denied(kept.message.topic()).then_some((flight.id, flight.state))
+        });
+        let flights: Vec<_> = flights.collect();
+        for (packet_id, state) in flights {
+            let session = &mut self.sessions[key.0 as usize];
+            self.stats.drop(DropReason::NotAuthorized);
+            let flight = if state == SenderState::AwaitPuback {
+                self.journal.completed(&mut session.records, packet_id, out);
+                session.sender.puback(packet_id).ok()
+            } else {
+                // The Client may have it, and then remembers the identifier until PUBREL: without
+                // one it would take the next message with it for a repetition.
+                let uid = session.uid;
+                if session.is_persistent() {
+                    self.journal.released(&mut session.records, uid, packet_id, out);
+                }
+                match session.sender.pubrec(packet_id, false) {
+                    Ok(PubrecOutcome::Release(flight)) => {
+                        released.push(packet_id);
+                        Some(flight)
+                    }
+                    _ => None,
+                }
+            };
+            if let Some(flight) = flight {
+                self.landed(key, flight, out);
+            }
+        }
+        released
+    }
+}
+
+/// Whether what a Client has shown under the old settings is enough under the new ones. Its
+/// password is not known here: a changed entry means that it has to show it again.
+fn still_welcome(
+    old: &Settings,
+    new: &Settings,
+    listener: ListenerId,
+    proof: Proof,
+    username: Option<&str>,
+) -> bool {
+    let (old, new) = (old.listener(listener), new.listener(listener));
+    match (proof, username, &new.passwords) {
+        (Proof::Transport, ..) => true,
+        (Proof::Password, Some(user), Some(passwords)) => {
+            old.passwords.as_ref().is_some_and(|old| old.has_same_entry(passwords, user))
+        }
+        // Nobody has asked for the password of this user, and now somebody would.
+        (Proof::None, Some(_), Some(_)) => false,
+        (Proof::Password | Proof::None, ..) => new.allow_anonymous,
+    }
+}
