@@ -17,7 +17,7 @@ use mqtt_proto::topic::FilterTrie;
 use mqtt_proto::{Packet, PacketIdentifier, Properties, PropertiesBuf, QoS, Version};
 use mqttd_core::authenticate::Reauthentication;
 use mqttd_core::envelope::Envelope;
-use mqttd_core::event::{Admission, Event};
+use mqttd_core::event::{Admission, Event, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, RecordId, ShardId};
 use mqttd_core::notice::Notice;
 use mqttd_core::settings::Settings;
@@ -253,6 +253,8 @@ impl World {
             username: None,
             listener,
             sessions_elsewhere: 0,
+            proof: Proof::None,
+            proved_under: None,
             authenticated: None,
         };
         self.shard.handle(Event::Connect(admission), NOW, &mut self.sockets);

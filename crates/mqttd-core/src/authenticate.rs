@@ -175,7 +175,7 @@ mod tests {
     use mqtt_proto::{Packet, Properties, Version};
 
     use crate::envelope::Envelope;
-    use crate::event::{Admission, Event};
+    use crate::event::{Admission, Event, Proof};
     use crate::ids::{RecordId, ShardId};
     use crate::settings::Settings;
     use crate::wire::WireBuffer;
@@ -249,6 +249,8 @@ mod tests {
                 username: Some("ann"),
                 listener: ListenerId(0),
                 sessions_elsewhere: 0,
+                proof: Proof::None,
+                proved_under: None,
                 authenticated: method.map(|method| Authenticated { method, data: b"v=1" }),
             }));
             scene
