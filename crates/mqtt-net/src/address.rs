@@ -37,10 +37,11 @@ impl From<SocketAddr> for PeerAddress {
 }
 
 impl fmt::Display for PeerAddress {
-    /// `127.0.0.1:51234`, `[::1]:51234`, or `unix`.
+    /// `127.0.0.1:51234`, `::1:51234`, or `unix`: without brackets, as in Mosquitto's log, which other
+    /// programs read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerAddress::Ip(address) => address.fmt(f),
+            PeerAddress::Ip(address) => write!(f, "{}:{}", address.ip(), address.port()),
             PeerAddress::Unix => f.write_str("unix"),
         }
     }
@@ -54,7 +55,7 @@ mod tests {
     fn shows_the_address_and_the_port() {
         let show = |text: &str| PeerAddress::from(text.parse::<SocketAddr>().unwrap()).to_string();
         assert_eq!(show("127.0.0.1:51234"), "127.0.0.1:51234");
-        assert_eq!(show("[::1]:51234"), "[::1]:51234");
+        assert_eq!(show("[::1]:51234"), "::1:51234");
         assert_eq!(show("[::ffff:10.0.0.7]:1"), "10.0.0.7:1");
         assert_eq!(PeerAddress::Unix.to_string(), "unix");
     }

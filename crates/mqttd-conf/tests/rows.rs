@@ -197,7 +197,9 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
             &["", "123456789012345678901234567890123456789012345678901"],
         ),
         "protocol" => (&["mqtt", "websockets", "http_api"], &["", "mqtts", "ws"]),
-        "accept_protocol_versions" => (&["3", "4,5", "3, 4, 5"], &["", "6", "4 5", "4,"]),
+        "accept_protocol_versions" => {
+            (&["3", "4,5", "3, 4, 5", "4 5", ",4,"], &["", "6", ",", "4,6"])
+        }
         "socket_domain" => (&["ipv4", "ipv6"], &["", "unix"]),
         "unix_socket_mode" => (&["0660", "777", "0600 # us"], &["", "0888", "1777", "rw"]),
         "mount_point" => (&["a/", "a b"], &["", "a/#", "+/a"]),

@@ -147,11 +147,15 @@ impl Shard {
                 return;
             }
         }
-        if message.retain && !replayed && !session.replays.is_empty() {
-            self.supersede(key, message.topic);
-        }
         let qos =
             if self.settings.upgrade_outgoing_qos { grant.qos } else { message.qos.min(grant.qos) };
+        if message.retain && !replayed && !session.replays.is_empty() {
+            // Unless it is lost right here, so that the replay is the only way to the value.
+            let is_kept = qos > QoS::AtMostOnce || self.settings.queue_qos0;
+            if session.online.is_some() || is_kept {
+                self.supersede(key, message.topic);
+            }
+        }
         let retain = if replayed { true } else { grant.retain_as_published && message.retain };
         let layout = Layout { qos, retain, dup: false, packet_id: None };
         if qos == QoS::AtMostOnce {

@@ -27,6 +27,8 @@ pub enum Record<'a> {
         options: SubscriptionOptions,
         /// 0: none.
         identifier: u32,
+        /// Retained messages that it asked for have not all been sent.
+        replays: bool,
     },
     /// A message with everyone it waits for.
     Message {
@@ -153,6 +155,9 @@ const WILL: u8 = 9;
 /// As `RETAINED`, with the publisher in front of the message.
 const RETAINED_FROM: u8 = 10;
 
+/// Beside the Subscription Options, in a bit that the standard reserves.
+const REPLAYS: u8 = 0x80;
+
 impl<'a> Record<'a> {
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -165,11 +170,11 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&session.expiry_seconds.to_le_bytes());
                 u64(out, session.offline_since.0);
             }
-            Self::Subscription { session, filter, options, identifier } => {
+            Self::Subscription { session, filter, options, identifier, replays } => {
                 out.push(SUBSCRIPTION);
                 u64(out, session.0);
                 text(out, filter);
-                out.push(options.to_byte());
+                out.push(options.to_byte() | if replays { REPLAYS } else { 0 });
                 out.extend_from_slice(&identifier.to_le_bytes());
             }
             Self::Message { message, entries } => {
@@ -231,12 +236,17 @@ impl<'a> Record<'a> {
                     offline_since: Instant(fields.u64()?),
                 })
             }
-            SUBSCRIPTION => Self::Subscription {
-                session: SessionUid(fields.u64()?),
-                filter: fields.text()?,
-                options: SubscriptionOptions::from_byte(fields.u8()?).ok()?,
-                identifier: u32::from_le_bytes(*fields.array()?),
-            },
+            SUBSCRIPTION => {
+                let (session, filter) = (SessionUid(fields.u64()?), fields.text()?);
+                let options = fields.u8()?;
+                Self::Subscription {
+                    session,
+                    filter,
+                    options: SubscriptionOptions::from_byte(options & !REPLAYS).ok()?,
+                    identifier: u32::from_le_bytes(*fields.array()?),
+                    replays: options & REPLAYS != 0,
+                }
+            }
             MESSAGE => {
                 let message = MessageRecord::decode(fields)?;
                 let entries = core::mem::take(&mut fields.0);
@@ -437,6 +447,7 @@ mod tests {
                 filter: "#",
                 options: SubscriptionOptions::with_qos(QoS::AtLeastOnce),
                 identifier: 9,
+                replays: true,
             },
             Record::Message { message, entries: &entries },
             Record::Done { message: RecordId(1), entry: 70_000 },

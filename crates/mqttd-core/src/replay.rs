@@ -6,6 +6,9 @@
 //!                     └──────┴───────────── ReplayPart ◀──────────────────┘
 //! ```
 //! A replay never counts against a queue limit: the next part is asked for when the last is sent.
+//! One that the end of a connection cuts off goes on with the next connection of its session, also
+//! after a restart: the subscription's record says that it is owed. A crash in the middle of a
+//! connection cuts it off for good, since no record is written while it runs.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,12 +24,14 @@ use crate::deliver::address;
 use crate::drops::DropReason;
 use crate::envelope::{Envelope, ReplayAddress, SessionAddress};
 use crate::frames::Frames;
-use crate::grant::Grant;
+use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, SessionUid, ShardId};
 use crate::limits::{OUTPUT_FLUSH_BYTES, REPLAY_STEP, REPLAY_SUPERSEDED_MAX, REPLAYS_AT_ONCE};
 use crate::matching::ShardSet;
 use crate::message::{Message, Passing};
 use crate::output::Output;
+use crate::record::Record;
+use crate::session::Subscribed;
 use crate::shard::Shard;
 use crate::time::Instant;
 
@@ -131,7 +136,9 @@ impl Replay {
 
 impl Shard {
     /// Lets the retained messages that match `filter` follow the subscription.
-    pub(crate) fn add_replay(&mut self, key: SessionKey, filter: &str, grant: Grant) {
+    ///
+    /// False when there are none.
+    pub(crate) fn add_replay(&mut self, key: SessionKey, filter: &str, grant: Grant) -> bool {
         self.replays_made += 1;
         let number = self.replays_made;
         let mut sources = ShardSet::default();
@@ -144,7 +151,7 @@ impl Shard {
             sources.remove(self.id);
         }
         if sources.is_empty() {
-            return;
+            return false;
         }
         self.sessions[key.0 as usize].replays.push(Replay {
             number,
@@ -156,6 +163,7 @@ impl Shard {
             superseded: BTreeSet::new(),
             has_begun: false,
         });
+        true
     }
 
     /// The session has been sent a new retained value.
@@ -182,7 +190,10 @@ impl Shard {
                 .filter(|replay| replay.sources.is_empty() && replay.buffer.is_empty())
                 .map(|replay| Arc::clone(&replay.filter))
                 .collect();
-            ended.iter().for_each(|filter| drop(replays.remove_filter(filter)));
+            for filter in ended {
+                replays.remove_filter(&filter);
+                self.record_replay(key, &filter, false, out);
+            }
             // Those that have ended make room for others.
             if replays.len() == before || replays.is_empty() {
                 break;
@@ -377,8 +388,11 @@ impl Shard {
         }
     }
 
-    /// The connection is gone: what has not been sent begins anew with the next one, if there is to
-    /// be one.
+    /// The connection is gone: what has not been sent is sent on the next one, if there is to be
+    /// one.
+    ///
+    /// With QoS 2 the replay goes on where it is, for nothing may come twice. With less it begins
+    /// anew, and so brings the topics' values of then.
     pub(crate) fn stop_replays<O: Output>(
         &mut self,
         key: SessionKey,
@@ -388,10 +402,51 @@ impl Shard {
     ) {
         let replays = core::mem::take(&mut self.sessions[key.0 as usize].replays);
         for replay in replays.into_iter() {
-            self.cancel(SessionAddress { key, uid }, &replay, out);
             if goes_on {
-                self.add_replay(key, &replay.filter, replay.grant);
+                self.record_replay(key, &replay.filter, true, out);
+            }
+            if goes_on && replay.grant.qos == QoS::ExactlyOnce {
+                self.sessions[key.0 as usize].replays.push(replay);
+                continue;
+            }
+            self.cancel(SessionAddress { key, uid }, &replay, out);
+            if goes_on && !self.add_replay(key, &replay.filter, replay.grant) {
+                self.record_replay(key, &replay.filter, false, out);
             }
         }
+    }
+
+    /// A replay that was owed when the broker stopped begins anew.
+    pub(crate) fn restore_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
+        let hash = self.hash(filter);
+        let session = &mut self.sessions[key.0 as usize];
+        let found = session.subscriptions.find_mut(hash, |entry| *entry.filter == *filter);
+        let Some(subscribed) = found else { return };
+        subscribed.replays = true;
+        let extra = GrantExtra::new(&[subscribed.identifier], None).map(Arc::new);
+        let grant = Grant::new(subscribed.options, extra);
+        if !self.add_replay(key, filter, grant) {
+            self.record_replay(key, filter, false, out);
+        }
+    }
+
+    /// Lets the subscription's record say whether retained messages are owed.
+    fn record_replay<O: Output>(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        replays: bool,
+        out: &mut O,
+    ) {
+        let hash = self.hash(filter);
+        let session = &mut self.sessions[key.0 as usize];
+        let uid = session.uid;
+        let found = session.subscriptions.find_mut(hash, |entry| *entry.filter == *filter);
+        let Some(subscribed) = found.filter(|entry| entry.replays != replays) else { return };
+        let Some(id) = subscribed.record else { return };
+        subscribed.replays = replays;
+        let Subscribed { options, identifier, .. } = *subscribed;
+        let record = Record::Subscription { session: uid, filter, options, identifier, replays };
+        self.journal.put_as(id, &record, out);
     }
 }

@@ -32,7 +32,7 @@ use crate::will::Will;
 #[derive(Default)]
 pub struct Restore {
     sessions: Vec<(SessionUid, OwnedSession)>,
-    subscriptions: Vec<(RecordId, SessionUid, Box<str>, SubscriptionOptions, u32)>,
+    subscriptions: Vec<(RecordId, SessionUid, Box<str>, SubscriptionOptions, u32, bool)>,
     messages: Vec<(RecordId, Arc<Message>, Vec<OwnedEntry>)>,
     /// Record, message, entry.
     done: Vec<(RecordId, RecordId, u32)>,
@@ -94,8 +94,9 @@ impl Restore {
                 };
                 self.sessions.push((SessionUid(id.0), owned));
             }
-            Record::Subscription { session, filter, options, identifier } => {
-                self.subscriptions.push((id, session, filter.into(), options, identifier));
+            Record::Subscription { session, filter, options, identifier, replays } => {
+                let filter = filter.into();
+                self.subscriptions.push((id, session, filter, options, identifier, replays));
             }
             Record::Message { message, entries } => {
                 let entries = (0..).zip(Record::entries(entries)).map(|(number, entry)| {
@@ -151,10 +152,14 @@ impl Restore {
             keys.insert(uid, key);
             found.sessions += 1;
         }
-        for (record, uid, filter, options, identifier) in self.subscriptions {
+        let mut replays = Vec::new();
+        for (record, uid, filter, options, identifier, is_replayed) in self.subscriptions {
             if let Some(&key) = keys.get(&uid) {
                 shard.add_subscription(key, &filter, options, identifier, Some(record), out);
                 found.subscriptions += 1;
+                if is_replayed {
+                    replays.push((key, filter));
+                }
             } else {
                 shard.journal.kill(record, out);
             }
@@ -162,6 +167,9 @@ impl Restore {
         for (record, message, source) in self.retained {
             shard.insert_retained(message, source, Some(record));
             found.retained += 1;
+        }
+        for (key, filter) in replays {
+            shard.restore_replay(key, &filter, out);
         }
         for (record, uid, due, message) in self.wills {
             if let Some(&key) = keys.get(&uid) {

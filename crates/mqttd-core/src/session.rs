@@ -103,6 +103,8 @@ pub(crate) struct Subscribed {
     /// Subscription Identifier; 0: none.
     pub(crate) identifier: u32,
     pub(crate) record: Option<RecordId>,
+    /// The record says that retained messages have not all been sent.
+    pub(crate) replays: bool,
 }
 
 /// A message that waits for a session or is in flight to it.

@@ -211,17 +211,22 @@ impl Shard {
             options,
             identifier,
             record,
+            replays: false,
         });
         let subscribed = entry.get_mut();
         let unchanged = !is_new
             && subscribed.options == options
             && subscribed.identifier == identifier
-            && subscribed.record.is_some();
+            && subscribed.record.is_some()
+            && !subscribed.replays;
+        subscribed.replays = false;
         subscribed.options = options;
         subscribed.identifier = identifier;
         if is_durable && !unchanged {
             let id = subscribed.record.unwrap_or_else(|| self.journal.new_id());
-            let record = Record::Subscription { session: uid, filter, options, identifier };
+            let replays = false;
+            let record =
+                Record::Subscription { session: uid, filter, options, identifier, replays };
             self.journal.put_as(id, &record, out);
             subscribed.record = self.journal.is_on().then_some(id);
         }

@@ -186,13 +186,18 @@ const MOUNT: &str = "a topic without '+' and '#'";
 
 fn parse_versions(text: &str) -> Result<ProtocolVersions, String> {
     let mut versions = ProtocolVersions { v31: false, v311: false, v5: false };
-    for word in text.split(',') {
-        match word.trim() {
+    // Commas and blanks, any number of them, as in Mosquitto.
+    let words = text.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+    for word in words {
+        match word {
             "3" => versions.v31 = true,
             "4" => versions.v311 = true,
             "5" => versions.v5 = true,
             _ => return Err(VERSIONS.to_owned()),
         }
+    }
+    if versions == (ProtocolVersions { v31: false, v311: false, v5: false }) {
+        return Err(VERSIONS.to_owned());
     }
     Ok(versions)
 }
@@ -205,8 +210,9 @@ mod tests {
     fn versions() {
         let all = ProtocolVersions::default();
         assert_eq!(parse_versions("3, 4,5"), Ok(all));
+        assert_eq!(parse_versions("   ,  3 , 4  5,"), Ok(all));
         assert_eq!(parse_versions("5"), Ok(ProtocolVersions { v31: false, v311: false, ..all }));
-        for wrong in ["", "6", "4,", "4 5"] {
+        for wrong in ["", " , ", "6", "4,6"] {
             assert!(parse_versions(wrong).is_err(), "{wrong}");
         }
     }

@@ -88,6 +88,120 @@ fn a_newer_value_that_overtakes_the_replay_is_not_undone_by_it() {
     assert!(last.values().all(|value| value == b"new"), "{last:?}");
 }
 
+/// Ten retained messages, and Bob, whose window of one they have begun to come through.
+fn in_the_middle_of_a_replay(world: &World, qos: u8) -> Client {
+    let ann = world.connects(v5("ann"));
+    for number in 0..10 {
+        ann.sends(publish(&format!("t/{number}"), "x").qos2(1).retained()).hears();
+        ann.sends(pubrel(1)).hears();
+    }
+    let bob = world.connects(v5("bob").resuming().receive_maximum(1));
+    bob.subscribes("t/#", qos);
+    bob
+}
+
+/// Takes all that comes; returns the topics, those sent again left out.
+fn takes_all(bob: &Client) -> Vec<String> {
+    let mut topics = vec![];
+    while let Some(said) = bob.hears() {
+        match said {
+            Said::Publish(publish) if publish.qos == mqtt_proto::QoS::ExactlyOnce => {
+                if !publish.dup {
+                    topics.push(publish.topic);
+                }
+                bob.sends(pubrec(publish.id));
+            }
+            Said::Publish(publish) => {
+                topics.push(publish.topic);
+                bob.sends(puback(publish.id));
+            }
+            Said::Pubrel(id, _) => drop(bob.sends(pubcomp(id))),
+            said => panic!("{said:?}"),
+        }
+    }
+    topics
+}
+
+#[test]
+fn a_replay_that_a_lost_connection_cuts_off_goes_on() {
+    let world = World::durable();
+    // With QoS 2 nothing comes twice.
+    let bob = in_the_middle_of_a_replay(&world, 2);
+    let Some(Said::Publish(first)) = bob.hears() else { panic!("no message") };
+    bob.sends(pubrec(1)).expects(pubrel(1)).sends(pubcomp(1));
+    let Some(Said::Publish(second)) = bob.hears() else { panic!("no message") };
+    bob.vanishes();
+    // A value that is lost to Bob does not take the place of the one that is owed.
+    world.connects(v5("ann")).sends(publish("t/9", "lost").retained());
+    let bob = world.connects(v5("bob").resuming().receive_maximum(1));
+    bob.expects(second.clone().dup()).sends(pubrec(2)).expects(pubrel(2)).sends(pubcomp(2));
+    let mut topics = takes_all(&bob);
+    assert_eq!(topics.len(), 8, "{topics:?}");
+    topics.extend([first.topic, second.topic]);
+    topics.sort();
+    topics.dedup();
+    assert_eq!(topics.len(), 10);
+    assert_eq!(world.live_records().len(), 12, "session, subscription, ten retained");
+    bob.vanishes();
+    world.connects(v5("bob").resuming()).expects_nothing();
+}
+
+#[test]
+fn a_replay_goes_on_after_a_restart() {
+    let world = World::durable();
+    let bob = in_the_middle_of_a_replay(&world, 1);
+    bob.hears();
+    world.shuts_down();
+    world.restarts();
+    let bob = world.connects(v5("bob").resuming());
+    let mut topics = takes_all(&bob);
+    topics.sort();
+    topics.dedup();
+    assert_eq!(topics.len(), 10);
+    // It is owed once.
+    world.shuts_down();
+    world.restarts();
+    world.connects(v5("bob").resuming()).expects_nothing();
+
+    // What was owed when Bob lost his connection is known after a crash too.
+    let world = World::durable();
+    let bob = in_the_middle_of_a_replay(&world, 1);
+    bob.vanishes();
+    world.restarts();
+    let bob = world.connects(v5("bob").resuming());
+    assert!(takes_all(&bob).len() >= 10);
+    // A crash in the middle of a connection ends a replay: nothing was written about it.
+    let world = World::durable();
+    let bob = in_the_middle_of_a_replay(&world, 1);
+    world.restarts();
+    drop(bob);
+    let bob = world.connects(v5("bob").resuming());
+    assert_eq!(takes_all(&bob).len(), 1, "what was under way");
+}
+
+#[test]
+fn a_replay_owed_ends_with_its_subscription_and_with_its_topics() {
+    let world = World::durable();
+    let bob = in_the_middle_of_a_replay(&world, 1);
+    bob.vanishes();
+    world.restarts();
+    let ann = world.connects(v5("ann"));
+    for number in 0..10 {
+        ann.sends(publish(&format!("t/{number}"), "").qos1(1).retained());
+    }
+    world.restarts();
+    ann.vanishes();
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("t/0", "new").qos1(1).retained());
+    let bob = world.connects(v5("bob").resuming());
+    let payloads: Vec<_> = takes_all(&bob).into_iter().filter(|topic| topic == "t/0").collect();
+    assert!(payloads.len() <= 2, "at most the old one that was under way, and the new one");
+    bob.sends(unsubscribe(2, &["t/#"])).hears();
+    bob.vanishes();
+    world.restarts();
+    world.connects(v5("bob").resuming()).expects_nothing();
+}
+
 #[test]
 fn unsubscribe_ends_a_replay_and_a_resume_begins_it_anew() {
     let world = World::new();

@@ -43,6 +43,9 @@ pub(super) enum Line {
         options: u8,
         #[serde(default, skip_serializing_if = "is_zero")]
         identifier: u32,
+        /// Retained messages are owed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replays: bool,
     },
     Message {
         id: Name,
@@ -152,13 +155,16 @@ impl Line {
                 expiry_seconds: session.expiry_seconds,
                 offline_since: moment(session.offline_since),
             },
-            Record::Subscription { session, filter, options, identifier } => Self::Subscription {
-                id,
-                session: session_name(session),
-                filter: filter.to_owned(),
-                options: options.to_byte(),
-                identifier,
-            },
+            Record::Subscription { session, filter, options, identifier, replays } => {
+                Self::Subscription {
+                    id,
+                    session: session_name(session),
+                    filter: filter.to_owned(),
+                    options: options.to_byte(),
+                    identifier,
+                    replays,
+                }
+            }
             Record::Message { message, entries } => Self::Message {
                 id,
                 message: MessageLine::of(&message),
@@ -216,11 +222,11 @@ impl Line {
                 };
                 (id, Record::Session(session))
             }
-            Self::Subscription { id, session, filter, options, identifier } => {
+            Self::Subscription { id, session, filter, options, identifier, replays } => {
                 let options = SubscriptionOptions::from_byte(*options)
                     .map_err(|_| anyhow::anyhow!("{options} are no subscription options"))?;
-                let (session, identifier) = (uid(session), *identifier);
-                (id, Record::Subscription { session, filter, options, identifier })
+                let (session, identifier, replays) = (uid(session), *identifier, *replays);
+                (id, Record::Subscription { session, filter, options, identifier, replays })
             }
             Self::Message { id, message, entries: lines } => {
                 for line in lines {
@@ -431,7 +437,9 @@ mod tests {
         for byte in 0..=u8::MAX {
             let Ok(options) = SubscriptionOptions::from_byte(byte) else { continue };
             let identifier = u32::from(byte) << 20;
-            round_trip(4, &Record::Subscription { session, filter: "+/#", options, identifier });
+            let (filter, replays) = ("+/#", identifier == 0);
+            let record = Record::Subscription { session, filter, options, identifier, replays };
+            round_trip(4, &record);
         }
         let message = RecordId(1 << 56);
         round_trip(5, &Record::Done { message, entry: u32::MAX });

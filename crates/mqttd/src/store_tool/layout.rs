@@ -221,9 +221,10 @@ impl Renumbering {
             Record::Session(_) => self.session(SessionUid(id.0)).map(|(shard, uid)| {
                 push(out, shard, RecordId(uid.0), &record);
             }),
-            Record::Subscription { session, filter, options, identifier } => {
+            Record::Subscription { session, filter, options, identifier, replays } => {
                 self.session(session).map(|(shard, session)| {
-                    let record = Record::Subscription { session, filter, options, identifier };
+                    let record =
+                        Record::Subscription { session, filter, options, identifier, replays };
                     push(out, shard, self.number(shard), &record);
                 })
             }
@@ -329,7 +330,8 @@ mod tests {
             records.push((RecordId(number), encode(&record)));
             let options = SubscriptionOptions::with_qos(QoS::AtLeastOnce);
             let filter = &format!("filter {number}");
-            let record = Record::Subscription { session, filter, options, identifier: 0 };
+            let (identifier, replays) = (0, false);
+            let record = Record::Subscription { session, filter, options, identifier, replays };
             records.push((RecordId(100 + number), encode(&record)));
             Entry { session, qos: QoS::ExactlyOnce, retain: false, identifiers: &[], share: "" }
                 .encode(&mut entries);

@@ -257,7 +257,8 @@ impl<'a> Conversion<'a> {
             if !seen.insert((session, filter)) {
                 continue;
             }
-            self.push(&Record::Subscription { session, filter, options, identifier });
+            let replays = false;
+            self.push(&Record::Subscription { session, filter, options, identifier, replays });
             self.subscriptions.push(Subscribed { session, filter, options, identifier });
             self.out.counts.subscriptions += 1;
         }
