@@ -37,8 +37,8 @@ impl From<SocketAddr> for PeerAddress {
 }
 
 impl fmt::Display for PeerAddress {
-    /// `127.0.0.1:51234`, `::1:51234`, or `unix`: without brackets, as in Mosquitto's log, which other
-    /// programs read.
+    /// `127.0.0.1:51234`, `::1:51234`, or `unix`: without brackets, as in Mosquitto's log, which
+    /// other programs read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PeerAddress::Ip(address) => write!(f, "{}:{}", address.ip(), address.port()),
