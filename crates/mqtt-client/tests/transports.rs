@@ -102,6 +102,8 @@ fn server_tls(certificate: &str, key: &str) -> ServerTls {
         client_certificates: ClientCertificates::default(),
         revocations: &[],
         minimum: MinimumVersion::default(),
+        ciphers: None,
+        ignores_dates: false,
         alpn: &[],
     })
     .unwrap()

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod certificate;
+pub mod http;
 pub mod proxy_header;
 pub mod socks5;
 pub mod stream;

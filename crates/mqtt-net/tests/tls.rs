@@ -66,13 +66,40 @@ async fn both_versions_work_and_the_minimum_holds() {
     let agreed =
         talk(ServerTlsOptions { alpn, ..server }, ClientTlsOptions { alpn, ..client }, "localhost");
     assert_eq!(agreed.await, Ok(None));
+    // Who offers something else is let in without an agreement, as by a server that knows no ALPN.
     let other: &[&[u8]] = &[b"h2"];
-    let error = talk(
+    let none = talk(
         ServerTlsOptions { alpn, ..server },
         ClientTlsOptions { alpn: other, ..client },
         "localhost",
     );
-    assert!(error.await.is_err());
+    assert_eq!(none.await, Ok(None));
+}
+
+#[tokio::test]
+async fn an_old_client_certificate_is_taken_when_dates_do_not_count() {
+    let ca = Ca::new("CA");
+    let (certificate, key) = ca.issue("localhost", |params| add_name(params, "localhost"));
+    let (old, old_key) = ca.issue("pump", |params| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let (forged, forged_key) = Ca::new("other").issue("pump", |_| {});
+    let authorities = [pem("ca", &ca.pem)];
+    let strict = ServerTlsOptions {
+        client_ca: &authorities,
+        client_certificates: ClientCertificates::Required,
+        ..server_options(&certificate, &key)
+    };
+    let lax = ServerTlsOptions { ignores_dates: true, ..strict };
+    let client = |certificate, key| ClientTlsOptions {
+        identity: Some((pem("c", certificate), pem("k", key))),
+        ..client_options(Roots::Files(&authorities))
+    };
+    assert!(talk(strict, client(&old, &old_key), "localhost").await.is_err());
+    let shown = talk(lax, client(&old, &old_key), "localhost").await.unwrap();
+    assert!(shown.is_some());
+    assert!(talk(lax, client(&forged, &forged_key), "localhost").await.is_err());
 }
 
 #[tokio::test]

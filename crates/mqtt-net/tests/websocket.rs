@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use mqtt_net::Stream;
 use mqtt_net::tcp::ListenOptions;
+use mqtt_net::http::MAX_HEAD;
 use mqtt_net::websocket::{
-    AcceptOptions, ClientHandshake, FrameError, MAX_HANDSHAKE, WebSocketRefused, accept_websocket,
+    AcceptOptions, ClientHandshake, FrameError, WebSocketRefused, accept_websocket,
     connect_websocket,
 };
 use support::{LIMIT, byte_at, tcp_pair};
@@ -253,9 +254,9 @@ async fn the_handshake_is_bounded() {
         client.write_all(request.as_bytes()).await.unwrap();
         accept_websocket(server, options()).await.map(|_| ())
     };
-    assert_eq!(fill(MAX_HANDSHAKE).len(), MAX_HANDSHAKE);
-    answer(fill(MAX_HANDSHAKE)).await.unwrap();
-    assert!(matches!(answer(fill(MAX_HANDSHAKE + 1)).await, Err(WebSocketRefused::TooLarge)));
+    assert_eq!(fill(MAX_HEAD).len(), MAX_HEAD);
+    answer(fill(MAX_HEAD)).await.unwrap();
+    assert!(matches!(answer(fill(MAX_HEAD + 1)).await, Err(WebSocketRefused::TooLarge)));
     let connect = "\x10\x0e\0\x04MQTT".to_owned();
     assert!(matches!(answer(connect).await, Err(WebSocketRefused::NotHttp)));
     let lines = REQUEST.replace("Host", &format!("{}Host", "X: y\r\n".repeat(65)));

@@ -3,19 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use mqtt_auth::{AclTable, PasswordFile};
-use mqtt_net::tls::{ClientCertificates, MinimumVersion, ServerTlsOptions};
-use mqtt_net::{Pem, ServerTls};
 use mqtt_proto::QoS;
-use mqttd_conf::{Config, Listener, TlsVersion};
+use mqttd_conf::{Config, Listener};
 use mqttd_core::ids::ListenerId;
 use mqttd_core::settings::{ListenerSettings, Settings};
 
 use mqttd_conf::LogType;
 
+use crate::certificates::Certificates;
 use crate::logging::{Logger, Verbosity};
 use crate::permit::Places;
 
@@ -33,7 +31,7 @@ pub(crate) struct Door {
     /// Its connections, counted over reloads.
     pub(crate) places: Arc<Places>,
     pub(crate) passwords: Option<Arc<PasswordFile>>,
-    pub(crate) tls: Option<ServerTls>,
+    pub(crate) tls: Option<Certificates>,
 }
 
 /// A file named in the configuration that can't be opened; ends the start with its own exit code.
@@ -80,7 +78,7 @@ impl Live {
                 Some(path) => Some(files.acl(path)?),
                 None => None,
             };
-            let tls = load_tls(listener, logger)
+            let tls = Certificates::load(listener, logger)
                 .with_context(|| format!("certificates of the listener on {}", listener.address))?;
             let old = before.and_then(|before| before.predecessor(listener));
             let id = old.map_or(doors.len(), |(id, _)| id);
@@ -120,6 +118,21 @@ impl Live {
         let generation = before.map_or(0, |before| before.settings.generation + 1);
         let settings = Arc::new(settings(&config, generation, listeners, debug));
         Ok(Self { config, settings, doors })
+    }
+
+    /// The same with new certificates for one listener, unless that is not what it was any more.
+    pub(crate) fn with_certificates(&self, door: &Arc<Door>, tls: Certificates) -> Option<Live> {
+        let id = self.doors.iter().position(|other| {
+            other.as_ref().is_some_and(|other| Arc::ptr_eq(other, door))
+        })?;
+        let mut doors = self.doors.clone();
+        doors[id] = Some(Arc::new(Door {
+            conf: door.conf.clone(),
+            places: Arc::clone(&door.places),
+            passwords: door.passwords.clone(),
+            tls: Some(tls),
+        }));
+        Some(Live { config: self.config.clone(), settings: Arc::clone(&self.settings), doors })
     }
 
     /// The listener whose connections and number the changed one keeps: the same address, and what
@@ -218,80 +231,4 @@ fn read_text(path: &Path, directive: &str) -> anyhow::Result<String> {
         .with_context(unusable)?;
     String::from_utf8(bytes)
         .map_err(|_| anyhow::anyhow!("{directive} {} is not UTF-8 text", path.display()))
-}
-
-fn load_tls(listener: &Listener, logger: &Logger) -> anyhow::Result<Option<ServerTls>> {
-    let Some(tls) = &listener.tls else { return Ok(None) };
-    let certificate = read_pem(&tls.certfile)?;
-    let key = read_pem(&tls.keyfile)?;
-    let mut authorities = Vec::new();
-    if let Some(path) = &tls.cafile {
-        authorities.push(read_pem(path)?);
-    }
-    if let Some(folder) = &tls.capath {
-        let entries =
-            std::fs::read_dir(folder).with_context(|| format!("capath {}", folder.display()))?;
-        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.sort();
-        for path in paths.iter().filter(|path| path.is_file()) {
-            authorities.push(read_pem(path)?);
-        }
-    }
-    let revocations = match &tls.crlfile {
-        Some(path) => vec![read_pem(path)?],
-        None => Vec::new(),
-    };
-    if tls.require_certificate && authorities.is_empty() {
-        bail!("require_certificate needs cafile or capath: who may sign the clients' certificates");
-    }
-    let client_certificates = match (tls.require_certificate, authorities.is_empty()) {
-        (true, _) => ClientCertificates::Required,
-        (false, true) => ClientCertificates::NotAsked,
-        (false, false) => ClientCertificates::Optional,
-    };
-    let authorities: Vec<Pem<'_>> = authorities.iter().map(PemFile::pem).collect();
-    let revocations: Vec<Pem<'_>> = revocations.iter().map(PemFile::pem).collect();
-    let server = ServerTls::new(ServerTlsOptions {
-        certificate: certificate.pem(),
-        key: key.pem(),
-        client_ca: &authorities,
-        client_certificates,
-        revocations: &revocations,
-        minimum: match tls.version_min {
-            TlsVersion::V12 => MinimumVersion::Tls12,
-            TlsVersion::V13 => MinimumVersion::Tls13,
-        },
-        alpn: &[],
-    })?;
-    let shown = server.certificate();
-    let days = server.days_left(SystemTime::now());
-    let log_type = if days < 14 { LogType::Warning } else { LogType::Information };
-    logger.line(
-        log_type,
-        format_args!(
-            "Certificate {} for {}: {days} days left, fingerprint {}.",
-            tls.certfile.display(),
-            shown.subject,
-            shown.fingerprint_text()
-        ),
-    );
-    Ok(Some(server))
-}
-
-/// A PEM file with its name for messages.
-struct PemFile {
-    name: String,
-    contents: Vec<u8>,
-}
-
-impl PemFile {
-    fn pem(&self) -> Pem<'_> {
-        Pem { name: &self.name, contents: &self.contents }
-    }
-}
-
-fn read_pem(path: &Path) -> anyhow::Result<PemFile> {
-    let name = path.display().to_string();
-    let contents = std::fs::read(path).with_context(|| format!("{name} can't be opened"))?;
-    Ok(PemFile { name, contents })
 }

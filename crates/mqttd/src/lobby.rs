@@ -165,7 +165,7 @@ impl Visitor<'_> {
         }
         let mut certificate_user = None;
         if let Some(tls) = &self.door.tls {
-            stream = tls.accept(stream).await.map_err(|error| error.to_string())?;
+            stream = tls.server.accept(stream).await.map_err(|error| error.to_string())?;
             if conf.identity.use_identity_as_username || conf.identity.use_subject_as_username {
                 let certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
                 let name = certificate.and_then(|certificate| {

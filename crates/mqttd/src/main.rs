@@ -6,6 +6,7 @@
 
 mod args;
 mod authenticate;
+mod certificates;
 mod clock;
 mod daemon;
 mod durability;
@@ -30,6 +31,7 @@ mod signals;
 mod store_tool;
 mod sys;
 mod waiting;
+mod watch;
 mod wording;
 mod worker;
 

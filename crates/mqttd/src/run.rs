@@ -37,6 +37,7 @@ use crate::shard::ShardTask;
 use crate::signals::{Request, Signals};
 use crate::sys::{BodyCounters, Snapshot, SysTree};
 use crate::waiting::{LOBBY_SEATS_MAX, Seats};
+use crate::watch;
 use crate::worker::{self, Workers};
 
 /// How long a stop may take: connections that do not read are cut after it.
@@ -52,6 +53,8 @@ pub(crate) struct Broker {
     pub(crate) places: Arc<Places>,
     /// Connections that wait for their CONNECT.
     pub(crate) seats: Seats,
+    /// A configuration has been reloaded.
+    pub(crate) reloaded: tokio::sync::Notify,
     live: RwLock<Arc<Live>>,
 }
 
@@ -63,6 +66,15 @@ impl Broker {
 
     pub(crate) fn set_live(&self, live: Live) {
         *self.live.write().expect("no holder of the lock can panic") = Arc::new(live);
+        self.reloaded.notify_waiters();
+    }
+
+    /// Replaces what is in force by what `change` makes of it, if anything.
+    pub(crate) fn update(&self, change: impl FnOnce(&Live) -> Option<Live>) {
+        let mut live = self.live.write().expect("no holder of the lock can panic");
+        if let Some(new) = change(&live) {
+            *live = Arc::new(new);
+        }
     }
 }
 
@@ -181,6 +193,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         verifier: Verifier::new(),
         places: Arc::new(Places::default()),
         seats: Seats::new(LOBBY_SEATS_MAX),
+        reloaded: tokio::sync::Notify::new(),
         live: RwLock::new(Arc::new(live)),
     });
     let authenticate = authenticate::serve(Arc::clone(&broker), authenticating);
@@ -323,6 +336,8 @@ async fn serve(
         to_shard.send(Item::Publish { topic, payload, retain: false });
     });
     ports.commit(opened, broker).await;
+    let watch = watch::watch(Arc::clone(broker));
+    tokio::spawn(panics::vital(broker.logger.clone(), "the watch over certificates", watch));
     let sys = publish_sys(Arc::clone(broker));
     let sys = tokio::spawn(panics::vital(broker.logger.clone(), "the $SYS tree", sys));
     broker.logger.line(

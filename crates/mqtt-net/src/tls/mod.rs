@@ -2,6 +2,7 @@
 //!
 //! Files are read by the caller; contents come in as [`Pem`] with the name to put into messages.
 
+mod ciphers;
 mod client;
 mod pem;
 mod server;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::certificate::{CertificateError, PeerCertificate};
 use crate::stream::{Seat, Stream};
 
+pub use self::ciphers::CipherSuites;
 pub use self::client::{ClientTls, ClientTlsOptions, Roots, Verification};
 pub use self::pem::Pem;
 pub use self::server::{ClientCertificates, ServerTls, ServerTlsOptions};
@@ -157,6 +159,13 @@ pub enum TlsError {
     NoSystemRoots(String),
     /// Neither a host name nor an IP address.
     ServerName(String),
+    /// A list of ciphers names none that there is.
+    Ciphers {
+        /// The list.
+        list: String,
+        /// What there is.
+        known: String,
+    },
     /// rustls refuses the options.
     Options(Rustls),
     /// The handshake failed.
@@ -200,6 +209,9 @@ impl fmt::Display for TlsError {
             ),
             TlsError::ServerName(name) => {
                 write!(f, "`{name}` is neither a host name nor an IP address")
+            }
+            TlsError::Ciphers { list, known } => {
+                write!(f, "no cipher of the list {list} is available; there are {known}")
             }
             TlsError::Options(error) => write!(f, "TLS options: {error}"),
             TlsError::Handshake(error) => {

@@ -1,17 +1,20 @@
 //! The server's side of TLS: its certificate and whom it lets in by certificate.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::RootCertStore;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::TlsAcceptor;
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
+use tokio_rustls::LazyConfigAcceptor;
 
-use super::{MinimumVersion, Pem, TlsError, TlsStream};
+use super::{CipherSuites, MinimumVersion, Pem, TlsError, TlsStream};
 use crate::certificate::PeerCertificate;
 use crate::stream::{Seat, Stream};
 
@@ -43,7 +46,12 @@ pub struct ServerTlsOptions<'a> {
     pub revocations: &'a [Pem<'a>],
     /// The lowest version to speak.
     pub minimum: MinimumVersion,
-    /// Application protocols to agree on, best first; empty for none.
+    /// Which ciphers; `None` for all that are good.
+    pub ciphers: Option<&'a CipherSuites>,
+    /// Client certificates are taken before and after their time.
+    pub ignores_dates: bool,
+    /// Application protocols to agree on, best first. A client that offers none of them is let in
+    /// all the same, without an agreement.
     pub alpn: &'a [&'a [u8]],
 }
 
@@ -51,7 +59,9 @@ pub struct ServerTlsOptions<'a> {
 /// swaps.
 #[derive(Clone)]
 pub struct ServerTls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
+    /// The same with application protocols, for clients that offer one of them.
+    with_alpn: Arc<ServerConfig>,
     certificate: Arc<PeerCertificate>,
 }
 
@@ -61,17 +71,25 @@ impl ServerTls {
     /// # Errors
     /// See [`TlsError`]; the message names the file.
     pub fn new(options: ServerTlsOptions<'_>) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        if let Some(ciphers) = options.ciphers {
+            provider.cipher_suites.clone_from(&ciphers.suites);
+        }
+        let provider = Arc::new(provider);
         let (certified, certificate) = certified_key(options.certificate, options.key, &provider)?;
         let verifier = client_verifier(&options, &provider)?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(options.minimum.versions())
             .map_err(TlsError::Options)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
+        // As OpenSSL in Mosquitto: whoever writes a list writes it in the order of preference.
+        config.ignore_client_order = options.ciphers.is_some();
+        let mut with_alpn = config.clone();
+        with_alpn.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
         Ok(ServerTls {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
+            with_alpn: Arc::new(with_alpn),
             certificate: Arc::new(certificate),
         })
     }
@@ -81,7 +99,14 @@ impl ServerTls {
     /// # Errors
     /// [`TlsError::Handshake`].
     pub async fn accept(&self, stream: Stream) -> Result<Stream, TlsError> {
-        let tls = self.acceptor.accept(Seat::Here(stream)).await.map_err(TlsError::Handshake)?;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), Seat::Here(stream));
+        let hello = hello.await.map_err(TlsError::Handshake)?;
+        let ours = &self.with_alpn.alpn_protocols;
+        let has_ours = hello.client_hello().alpn().is_some_and(|mut offered| {
+            offered.any(|offer| ours.iter().any(|name| name.as_slice() == offer))
+        });
+        let config = if has_ours { &self.with_alpn } else { &self.config };
+        let tls = hello.into_stream(Arc::clone(config)).await.map_err(TlsError::Handshake)?;
         Ok(TlsStream::into_stream(tls.into()))
     }
 
@@ -175,8 +200,61 @@ fn client_verifier(
             .only_check_end_entity_revocation()
             .enforce_revocation_expiration();
     }
-    builder.build().map_err(|error| TlsError::Broken {
+    let verifier = builder.build().map_err(|error| TlsError::Broken {
         file: if files.is_empty() { "client CA".to_owned() } else { files.join(", ") },
         reason: error.to_string(),
-    })
+    })?;
+    Ok(if options.ignores_dates { Arc::new(Dateless(verifier)) } else { verifier })
+}
+
+/// Takes client certificates at any time: asks whether they were good when they began to be valid.
+#[derive(Debug)]
+struct Dateless(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Dateless {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let begin = PeerCertificate::read(end_entity).ok().map(|read| read.not_before);
+        let begin = begin.and_then(|begin| begin.duration_since(UNIX_EPOCH).ok());
+        let then = begin.map_or(now, UnixTime::since_unix_epoch);
+        self.0.verify_client_cert(end_entity, intermediates, then)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
 }

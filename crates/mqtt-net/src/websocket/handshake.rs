@@ -1,8 +1,8 @@
 //! The opening handshake of WebSocket (RFC 6455 section 4) for both sides, with the subprotocol
 //! `mqtt`.
 //!
-//! What a stranger may send before the upgrade is bounded by [`MAX_HANDSHAKE`]; the deadline is the
-//! caller's. `X-Forwarded-For` is not looked at: anybody can write it.
+//! What a stranger may send before the upgrade is bounded by [`MAX_HEAD`]; the deadline is the
+//! caller's.
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::WebSocket;
 use super::frame::Role;
+use crate::http::{HttpError, MAX_HEAD, MAX_HEADERS, Request, parsed, read_head};
 use crate::stream::Stream;
-
-/// The most bytes of a handshake, both ways. Browsers send about 600; cookies may add some
-/// thousand.
-pub const MAX_HANDSHAKE: usize = 8 * 1024;
-
-/// The most header lines of a handshake. Browsers send about 15.
-pub const MAX_HEADERS: usize = 64;
 
 /// The subprotocols we answer: that of the standard (MQTT-6.0.0-3) and the one older clients ask
 /// for.
@@ -30,9 +24,6 @@ const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// What every WebSocket key is hashed with (RFC 6455 section 1.3).
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// How many bytes one read of the handshake asks for; the buffer grows with what arrives.
-const READ_STEP: usize = 1024;
 
 /// What a server asks of its WebSocket clients.
 #[derive(Debug, Clone, Copy)]
@@ -58,33 +49,53 @@ pub struct ClientHandshake<'a> {
     pub max_message: u64,
 }
 
-/// Makes a server's WebSocket of `stream`. A refused client has been told why when this returns.
+/// Makes a server's WebSocket of `stream`: reads the request and answers it.
 ///
 /// # Errors
-/// See [`WebSocketRefused`]; the stream is closed then.
+/// See [`WebSocketRefused`]; the stream is closed then, and the client has been told why.
 pub async fn accept_websocket(
     mut stream: Stream,
     options: AcceptOptions<'_>,
 ) -> Result<Stream, WebSocketRefused> {
-    let verdict = match read_head(&mut stream).await {
-        Ok((head, tail)) => judge_request(&head, options).map(|answer| (answer, tail)),
-        Err(refused) => Err(refused),
-    };
-    match verdict {
-        Ok((answer, tail)) => {
+    match Request::read(&mut stream).await {
+        Ok(request) => upgrade(stream, request, options).await,
+        Err(error) => refuse(stream, error.into()).await,
+    }
+}
+
+/// Makes a server's WebSocket of a stream whose request has been read.
+///
+/// # Errors
+/// As [`accept_websocket`].
+pub async fn upgrade(
+    mut stream: Stream,
+    request: Request,
+    options: AcceptOptions<'_>,
+) -> Result<Stream, WebSocketRefused> {
+    match judge_request(&request, options) {
+        Ok(answer) => {
             stream.write_all(answer.as_bytes()).await?;
             stream.flush().await?;
-            let socket = WebSocket::new(stream, Role::Server, options.max_message, tail);
+            let socket = WebSocket::new(stream, Role::Server, options.max_message, request.tail);
             Ok(Stream::WebSocket(Box::new(socket)))
         }
-        Err(refused) => {
-            if let Some(answer) = refused.answer() {
-                stream.write_all(answer.as_bytes()).await?;
-                stream.shutdown().await?;
-            }
-            Err(refused)
-        }
+        Err(refused) => refuse(stream, refused).await,
     }
+}
+
+/// Tells the client why there is no WebSocket.
+///
+/// # Errors
+/// Always `refused`, unless the connection breaks first.
+pub async fn refuse(
+    mut stream: Stream,
+    refused: WebSocketRefused,
+) -> Result<Stream, WebSocketRefused> {
+    if let Some(answer) = refused.answer() {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+    }
+    Err(refused)
 }
 
 /// Makes a client's WebSocket of `stream`.
@@ -114,7 +125,7 @@ pub async fn connect_websocket(
 pub enum WebSocketRefused {
     /// The connection failed or ended before the handshake was whole.
     Io(io::Error),
-    /// More than [`MAX_HANDSHAKE`] bytes or [`MAX_HEADERS`] header lines.
+    /// More than [`MAX_HEAD`] bytes or [`MAX_HEADERS`] header lines.
     TooLarge,
     /// Not HTTP, or HTTP that is broken.
     NotHttp,
@@ -162,7 +173,7 @@ impl fmt::Display for WebSocketRefused {
             WebSocketRefused::Io(error) => write!(f, "WebSocket handshake failed: {error}"),
             WebSocketRefused::TooLarge => write!(
                 f,
-                "WebSocket handshake is larger than {MAX_HANDSHAKE} bytes or {MAX_HEADERS} headers"
+                "WebSocket handshake is larger than {MAX_HEAD} bytes or {MAX_HEADERS} headers"
             ),
             WebSocketRefused::NotHttp => {
                 f.write_str("not a WebSocket handshake (plain MQTT on a WebSocket port?)")
@@ -204,68 +215,50 @@ impl std::error::Error for WebSocketRefused {
     }
 }
 
+impl From<HttpError> for WebSocketRefused {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Io(error) => WebSocketRefused::Io(error),
+            HttpError::TooLarge => WebSocketRefused::TooLarge,
+            HttpError::NotHttp => WebSocketRefused::NotHttp,
+        }
+    }
+}
+
 impl From<io::Error> for WebSocketRefused {
     fn from(error: io::Error) -> Self {
         WebSocketRefused::Io(error)
     }
 }
 
-/// Reads up to the empty line; returns the head and what came behind it.
-async fn read_head(stream: &mut Stream) -> Result<(Vec<u8>, Vec<u8>), WebSocketRefused> {
-    let mut head = Vec::new();
-    loop {
-        let start = head.len();
-        let room = READ_STEP.min(MAX_HANDSHAKE - start);
-        if room == 0 {
-            return Err(WebSocketRefused::TooLarge);
-        }
-        head.resize(start + room, 0);
-        let read = stream.read(&mut head[start..]).await?;
-        head.truncate(start + read);
-        if read == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        // A request begins with a letter, so a CONNECT on the wrong port is told at once.
-        if !head[0].is_ascii_uppercase() {
-            return Err(WebSocketRefused::NotHttp);
-        }
-        let from = start.saturating_sub(3);
-        if let Some(at) = head[from..].windows(4).position(|four| four == b"\r\n\r\n") {
-            let tail = head.split_off(from + at + 4);
-            return Ok((head, tail));
-        }
-    }
-}
-
 /// The answer that accepts the request in `head`.
-fn judge_request(head: &[u8], options: AcceptOptions<'_>) -> Result<String, WebSocketRefused> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut lines);
-    parsed(request.parse(head))?;
-    let headers = &*request.headers;
-    if request.method != Some("GET") || request.version != Some(1) {
+fn judge_request(
+    request: &Request,
+    options: AcceptOptions<'_>,
+) -> Result<String, WebSocketRefused> {
+    if request.method() != "GET" || !request.is_http_1_1() {
         return Err(WebSocketRefused::NotUpgrade("it is not a GET of HTTP/1.1"));
     }
-    if !has_token(headers, "upgrade", "websocket") {
+    if !request.has_token("upgrade", "websocket") {
         return Err(WebSocketRefused::NotUpgrade("no `Upgrade: websocket`"));
     }
-    if !has_token(headers, "connection", "upgrade") {
+    if !request.has_token("connection", "upgrade") {
         return Err(WebSocketRefused::NotUpgrade("no `Connection: Upgrade`"));
     }
-    if header(headers, "sec-websocket-version") != Some("13") {
+    if request.header("sec-websocket-version") != Some("13") {
         return Err(WebSocketRefused::Version);
     }
-    let key = header(headers, "sec-websocket-key")
+    let key = request.header("sec-websocket-key")
         .filter(|key| BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16))
         .ok_or(WebSocketRefused::NotUpgrade("no valid `Sec-WebSocket-Key`"))?;
-    let origin = header(headers, "origin").unwrap_or_default();
+    let origin = request.header("origin").unwrap_or_default();
     let mut allowed = options.allowed_origins.iter();
     if !options.allowed_origins.is_empty() && !allowed.any(|one| one.eq_ignore_ascii_case(origin)) {
         return Err(WebSocketRefused::Origin(origin.to_owned()));
     }
     let subprotocol = SUBPROTOCOLS
         .into_iter()
-        .find(|name| has_token(headers, "sec-websocket-protocol", name))
+        .find(|name| request.has_token("sec-websocket-protocol", name))
         .ok_or(WebSocketRefused::Subprotocol)?;
     // Mosquitto's order of headers.
     Ok(format!(
@@ -322,14 +315,6 @@ fn judge_answer(head: &[u8], key: &str) -> Result<(), WebSocketRefused> {
     }
 }
 
-fn parsed<T>(result: httparse::Result<T>) -> Result<(), WebSocketRefused> {
-    match result {
-        Ok(httparse::Status::Complete(_)) => Ok(()),
-        Err(httparse::Error::TooManyHeaders) => Err(WebSocketRefused::TooLarge),
-        Ok(httparse::Status::Partial) | Err(_) => Err(WebSocketRefused::NotHttp),
-    }
-}
-
 /// The value of the only header of this name; two of them count as none.
 fn header<'h>(headers: &[httparse::Header<'h>], name: &str) -> Option<&'h str> {
     let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -367,7 +352,7 @@ mod tests {
     fn judge(request: &str, origins: &[&str]) -> Result<String, WebSocketRefused> {
         let allowed: Vec<String> = origins.iter().map(|one| (*one).to_owned()).collect();
         let options = AcceptOptions { allowed_origins: &allowed, max_message: 1 };
-        judge_request(request.as_bytes(), options)
+        judge_request(&Request::parse(request.as_bytes())?, options)
     }
 
     #[test]

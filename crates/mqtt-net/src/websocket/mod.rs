@@ -21,8 +21,8 @@ use crate::stream::{Seat, Stream};
 
 pub use self::frame::{FrameError, Role};
 pub use self::handshake::{
-    AcceptOptions, ClientHandshake, MAX_HANDSHAKE, MAX_HEADERS, WebSocketRefused, accept_websocket,
-    connect_websocket,
+    AcceptOptions, ClientHandshake, WebSocketRefused, accept_websocket, connect_websocket, refuse,
+    upgrade,
 };
 
 /// The most payload of one frame of a client; larger writes become several frames.

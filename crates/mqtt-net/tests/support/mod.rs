@@ -88,6 +88,8 @@ pub fn server_options<'a>(certificate: &'a str, key: &'a str) -> ServerTlsOption
         client_certificates: ClientCertificates::NotAsked,
         revocations: &[],
         minimum: MinimumVersion::Tls12,
+        ciphers: None,
+        ignores_dates: false,
         alpn: &[],
     }
 }

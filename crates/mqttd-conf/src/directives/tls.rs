@@ -17,7 +17,9 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Path(|draft, path| draft.tls.certfile = path)),
         "",
         "certfile /etc/mqttd/certs/server.crt",
-        "The certificate of the broker, followed by those that lead to its authority.",
+        "The certificate of the broker, followed by those that lead to its authority. This and the \
+         other files of the listener are read again within ten seconds of a change, and at SIGHUP; \
+         while they can't be used, the old ones stay.",
     ),
     Directive::new(
         "keyfile",
@@ -83,25 +85,25 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Text(|draft, list| draft.tls.ciphers = Some(list))),
         "",
         "ciphers ECDHE-RSA-AES256-GCM-SHA384",
-        "Ciphers up to TLS 1.2, as OpenSSL names them.",
-    )
-    .status(Status::Planned),
+        "Ciphers up to TLS 1.2, by OpenSSL's names and in its grammar, in the order of preference. \
+         There are ECDHE with AES-GCM and with CHACHA20-POLY1305; others are left out with a \
+         warning. A list that leaves none is an error.",
+    ),
     Directive::new(
         "ciphers_tls1.3",
         Listener(Text(|draft, list| draft.tls.ciphers_tls13 = Some(list))),
         "",
         "ciphers_tls1.3 TLS_AES_256_GCM_SHA384",
-        "Ciphers of TLS 1.3, as OpenSSL names them.",
-    )
-    .status(Status::Planned),
+        "Ciphers of TLS 1.3, as OpenSSL names them, in the order of preference: \
+         TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256.",
+    ),
     Directive::new(
         "disable_client_cert_date_checks",
         Listener(Flag(|draft, on| draft.tls.ignores_certificate_dates = on)),
         "false",
         "disable_client_cert_date_checks true",
-        "Accepts client certificates whose time is over.",
-    )
-    .status(Status::Planned),
+        "Accepts client certificates whose time is over or has not come.",
+    ),
     Directive::new(
         "psk_hint",
         Listener(Text(|draft, hint| draft.tls.psk_hint = Some(hint))),

@@ -1,0 +1,93 @@
+//! Looks after the certificates while the broker runs: new files are taken without SIGHUP, and one
+//! that is about to end is said again each day. Sleeps for good while no listener has any.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mqttd_conf::LogType;
+
+use crate::certificates::{Certificates, DAYS_TO_WARN, Stamp};
+use crate::live::Door;
+use crate::run::Broker;
+
+/// Between two looks at the files: a few `stat` calls. Looking works where being told does not:
+/// over NFS, and when a folder with the files is replaced by a link.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A certificate and its key are two files: both must have rested so long before they are read.
+const REST: Duration = Duration::from_secs(1);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Runs until the broker ends.
+pub(crate) async fn watch(broker: Arc<Broker>) {
+    // What can't be used is said once, not at every look.
+    let mut refused: HashMap<usize, Stamp> = HashMap::new();
+    let mut said = Instant::now();
+    loop {
+        let reloaded = broker.reloaded.notified();
+        let doors = doors_with_tls(&broker);
+        if doors.is_empty() {
+            reloaded.await;
+            continue;
+        }
+        tokio::time::sleep(PAUSE).await;
+        for door in doors {
+            look(&broker, &door, &mut refused).await;
+        }
+        if said.elapsed() >= DAY {
+            said = Instant::now();
+            remind(&broker);
+        }
+    }
+}
+
+fn doors_with_tls(broker: &Broker) -> Vec<Arc<Door>> {
+    let live = broker.live();
+    live.doors.iter().flatten().filter(|door| door.tls.is_some()).cloned().collect()
+}
+
+async fn look(broker: &Broker, door: &Arc<Door>, refused: &mut HashMap<usize, Stamp>) {
+    let (Some(conf), Some(old)) = (&door.conf.tls, &door.tls) else { return };
+    let key = Arc::as_ptr(door) as usize;
+    let mut stamp = Stamp::of(conf);
+    if stamp == old.stamp || refused.get(&key) == Some(&stamp) {
+        return;
+    }
+    loop {
+        tokio::time::sleep(REST).await;
+        let now = Stamp::of(conf);
+        if now == stamp {
+            break;
+        }
+        stamp = now;
+    }
+    let logger = &broker.logger;
+    match Certificates::load(&door.conf, logger) {
+        Ok(Some(tls)) => {
+            refused.remove(&key);
+            broker.update(|live| live.with_certificates(door, tls));
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let address = &door.conf.address;
+            let text = format_args!(
+                "Error: new certificates of the listener on {address} are not used, the old ones \
+                 stay: {error:#}."
+            );
+            logger.line(LogType::Error, text);
+            refused.insert(key, stamp);
+        }
+    }
+}
+
+fn remind(broker: &Broker) {
+    for door in doors_with_tls(broker) {
+        if let (Some(conf), Some(tls)) = (&door.conf.tls, &door.tls) {
+            if tls.days_left() < DAYS_TO_WARN {
+                tls.say(conf, &broker.logger);
+            }
+        }
+    }
+}
