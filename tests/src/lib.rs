@@ -14,6 +14,7 @@
 //! logged is printed under the failure. `scripts/test-deps` installs the foreign clients.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod broker;
 pub mod notation;
 pub mod peer;

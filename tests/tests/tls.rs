@@ -4,115 +4,12 @@
 use std::fs;
 use std::process::Command;
 
+use mqttd_tests::authority::Authority;
 use mqttd_tests::notation::Pattern;
 use mqttd_tests::peer::{Carrier, Level, Peer};
 use mqttd_tests::place::{TempDir, broker_under_test};
 use mqttd_tests::process::{self, Finished};
 use mqttd_tests::{Broker, Tools, Venv, only_our_broker};
-
-/// An authority with the certificates it has signed, in a folder of its own.
-struct Authority {
-    dir: TempDir,
-}
-
-const EC: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let authority = Authority { dir: TempDir::new() };
-        let subject = format!("/CN={name}");
-        let usage = "keyUsage=critical,keyCertSign,cRLSign";
-        let form = ["-keyout", "ca.key", "-out", "ca.crt", "-subj", &subject, "-addext", usage];
-        authority.openssl(&[&["req", "-x509", "-days", "30"], &EC[..], &form[..]].concat());
-        authority
-    }
-
-    fn openssl(&self, arguments: &[&str]) {
-        let mut command = Command::new("openssl");
-        command.args(arguments).current_dir(self.dir.path());
-        process::run(command, b"").ok();
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.dir.file(name)
-    }
-
-    fn ca(&self) -> String {
-        self.file("ca.crt")
-    }
-
-    /// Makes NAME.crt and NAME.key. `extension` is a line of openssl's x509v3_config.
-    fn sign(&self, name: &str, subject: &str, extension: &str) {
-        let (key, request) = (format!("{name}.key"), format!("{name}.csr"));
-        let form = ["-keyout", &key, "-out", &request, "-subj", subject];
-        self.openssl(&[&["req", "-new"], &EC[..], &form[..]].concat());
-        self.dir.write("extension", extension);
-        let out = format!("{name}.crt");
-        let signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30"];
-        let form = ["-extfile", "extension", "-in", &request, "-out", &out];
-        self.openssl(&[&["x509", "-req"], &signed[..], &form[..]].concat());
-    }
-
-    fn server(&self, name: &str) {
-        self.sign(name, "/CN=localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
-    }
-
-    fn client(&self, name: &str) {
-        self.sign(name, &format!("/O=House/CN={name}"), "basicConstraints=CA:FALSE\n");
-    }
-
-    /// Makes `crl.pem`, in which these clients are revoked.
-    fn revoke(&self, names: &[&str]) {
-        self.dir.write("index.txt", "");
-        self.dir.write("crlnumber", "01\n");
-        self.dir.write(
-            "ca.cnf",
-            "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ncrlnumber=crlnumber\n\
-             certificate=ca.crt\nprivate_key=ca.key\ndefault_md=sha256\ndefault_crl_days=30\n\
-             crl_extensions=more\n[more]\nauthorityKeyIdentifier=keyid:always\n",
-        );
-        for name in names {
-            self.openssl(&["ca", "-config", "ca.cnf", "-revoke", &format!("{name}.crt")]);
-        }
-        self.openssl(&["ca", "-config", "ca.cnf", "-gencrl", "-out", "crl.pem"]);
-    }
-
-    /// A broker with `server.crt` of this authority and more lines for its two TLS listeners.
-    fn broker(&self, lines: &str) -> Broker {
-        self.broker_with("", lines, "")
-    }
-
-    /// The same with lines above the listeners and an ACL file, `{ca}/acl`.
-    fn broker_with(&self, global: &str, lines: &str, acl: &str) -> Broker {
-        self.dir.write("acl", acl);
-        let tls = format!(
-            "certfile {{dir}}/server.crt\nkeyfile {{dir}}/server.key\n{}\n",
-            lines.replace("{ca}", self.dir.path().to_str().unwrap())
-        );
-        let text = format!(
-            "allow_anonymous true\n{}listener {{port}} 127.0.0.1\n{tls}\
-             listener {{ws}} 127.0.0.1\nprotocol websockets\n{tls}",
-            global.replace("{ca}", self.dir.path().to_str().unwrap())
-        );
-        let broker = Broker::prepared(broker_under_test(), &text);
-        self.install(&broker, "server");
-        broker.started()
-    }
-
-    /// Gives the broker's folder this certificate and key.
-    fn install(&self, broker: &Broker, name: &str) {
-        for ending in ["crt", "key"] {
-            let content = fs::read_to_string(self.file(&format!("{name}.{ending}"))).unwrap();
-            broker.write(&format!("server.{ending}"), &content);
-        }
-    }
-
-    /// The arguments of a tool that shows a certificate of this authority.
-    fn shown(&self, name: &str) -> [String; 4] {
-        let (crt, key) = (self.file(&format!("{name}.crt")), self.file(&format!("{name}.key")));
-        ["--cert".into(), crt, "--key".into(), key]
-    }
-}
 
 fn authority() -> Authority {
     let authority = Authority::new("Test-CA");

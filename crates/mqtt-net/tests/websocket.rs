@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use mqtt_net::Stream;
-use mqtt_net::tcp::ListenOptions;
 use mqtt_net::http::MAX_HEAD;
+use mqtt_net::tcp::ListenOptions;
 use mqtt_net::websocket::{
     AcceptOptions, ClientHandshake, FrameError, WebSocketRefused, accept_websocket,
     connect_websocket,

@@ -122,9 +122,10 @@ impl Live {
 
     /// The same with new certificates for one listener, unless that is not what it was any more.
     pub(crate) fn with_certificates(&self, door: &Arc<Door>, tls: Certificates) -> Option<Live> {
-        let id = self.doors.iter().position(|other| {
-            other.as_ref().is_some_and(|other| Arc::ptr_eq(other, door))
-        })?;
+        let id = self
+            .doors
+            .iter()
+            .position(|other| other.as_ref().is_some_and(|other| Arc::ptr_eq(other, door)))?;
         let mut doors = self.doors.clone();
         doors[id] = Some(Arc::new(Door {
             conf: door.conf.clone(),

@@ -151,9 +151,9 @@ fn select_tls12(list: &str, unavailable: &mut Vec<String>) -> Vec<&'static Row> 
 
 impl Row {
     fn is_meant(&self, class: &str) -> bool {
-        class.split('+').all(|part| {
-            part == self.name || ALL.contains(&part) || self.words.contains(&part)
-        })
+        class
+            .split('+')
+            .all(|part| part == self.name || ALL.contains(&part) || self.words.contains(&part))
     }
 }
 

@@ -248,7 +248,8 @@ fn judge_request(
     if request.header("sec-websocket-version") != Some("13") {
         return Err(WebSocketRefused::Version);
     }
-    let key = request.header("sec-websocket-key")
+    let key = request
+        .header("sec-websocket-key")
         .filter(|key| BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16))
         .ok_or(WebSocketRefused::NotUpgrade("no valid `Sec-WebSocket-Key`"))?;
     let origin = request.header("origin").unwrap_or_default();
