@@ -241,16 +241,13 @@ fn random(state: &mut u64, below: u64) -> u64 {
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
-    rounds_of_kills(1, true);
+    rounds_of_kills(1);
 }
 
-/// Between shards a QoS 2 message can come twice: when the kill comes after the receiver's shard
-/// has kept the message and before the publisher's shard has noted its identifier.
-/// `docs/durability.md` says so.
 #[test]
-fn nothing_acknowledged_is_lost_between_shards() {
+fn nor_is_it_between_shards() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
-    rounds_of_kills(3, false);
+    rounds_of_kills(3);
 }
 
 const PUBLISHERS: [(&str, u8); 4] = [("one a", 1), ("one b", 1), ("two a", 2), ("two b", 2)];
@@ -290,8 +287,8 @@ fn start_clients(load: &Arc<Load>) -> (Vec<Client>, Vec<Client>) {
     (publishers.into(), others)
 }
 
-/// Everything that was acknowledged has come; with `exactly_once`, QoS 2 not twice.
-fn check_received(load: &Load, finished: &[u64], exactly_once: bool) {
+/// Everything that was acknowledged has come, with QoS 2 not twice.
+fn check_received(load: &Load, finished: &[u64]) {
     let received = load.received.lock().unwrap();
     for receiver in RECEIVERS {
         for ((name, qos), count) in PUBLISHERS.iter().zip(finished) {
@@ -299,7 +296,7 @@ fn check_received(load: &Load, finished: &[u64], exactly_once: bool) {
                 let payload = format!("{receiver}: {name} {number}");
                 let times = received.get(&payload).copied().unwrap_or(0);
                 assert!(times > 0, "'{payload}' was acknowledged and is lost");
-                if *qos == 2 && exactly_once {
+                if *qos == 2 {
                     assert_eq!(times, 1, "'{payload}' at QoS 2");
                 }
             }
@@ -307,7 +304,7 @@ fn check_received(load: &Load, finished: &[u64], exactly_once: bool) {
     }
 }
 
-fn rounds_of_kills(shards: u8, exactly_once: bool) {
+fn rounds_of_kills(shards: u8) {
     let rounds = number_from("MQTTD_CRASH_ROUNDS").unwrap_or(10);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = since_1970.as_nanos() as u64;
@@ -341,7 +338,7 @@ fn rounds_of_kills(shards: u8, exactly_once: bool) {
     for client in others {
         client.join().unwrap();
     }
-    check_received(&load, &finished, exactly_once);
+    check_received(&load, &finished);
     let (log, subscribed) = (broker.log(), load.subscribed.lock().unwrap().len());
     assert!(!log.contains("Error"), "{log}");
     let cut = load.cut.load(SeqCst);

@@ -22,6 +22,7 @@ use crate::ids::{Lsn, SessionKey, ShardId};
 use crate::message::write_property;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
+use crate::record::Origin;
 use crate::session::Online;
 use crate::shard::Shard;
 
@@ -41,9 +42,9 @@ pub(crate) enum Answer {
 pub(crate) struct Wait {
     pub(crate) need: Lsn,
     pub(crate) confirms: u16,
-    /// Once other shards have confirmed, this identifier is recorded as received with QoS 2. Not
-    /// before: after a crash the repeated PUBLISH would be answered and never reach them.
-    pub(crate) received: Option<PacketIdentifier>,
+    /// Once other shards have confirmed, this is recorded as received with QoS 2. Not before: after
+    /// a crash the repeated PUBLISH would be answered and never reach them.
+    pub(crate) received: Option<Origin>,
 }
 
 impl Wait {
@@ -63,6 +64,8 @@ impl From<&Routed> for Wait {
 struct Held {
     wait: Wait,
     failed: bool,
+    /// What `wait.received` names has been recorded.
+    is_recorded: bool,
     session: SessionAddress,
     epoch: u64,
     answer: Answer,
@@ -135,7 +138,9 @@ impl Shard {
         online.held += 1;
         let epoch = online.epoch;
         let session = address(key, session);
-        self.held.queue.push_back(Held { wait, failed: false, session, epoch, answer });
+        let (failed, is_recorded) = (false, false);
+        let held = Held { wait, failed, is_recorded, session, epoch, answer };
+        self.held.queue.push_back(held);
     }
 
     /// Tells another shard that what its token stands for is kept, now or when it is.
@@ -182,6 +187,7 @@ impl Shard {
     /// The log has refused everything up to `lsn` that it did not keep before.
     pub(crate) fn not_durable<O: Output>(&mut self, lsn: Lsn, out: &mut O) {
         let kept = self.journal.durable();
+        self.exchanges.refused(kept, lsn);
         let is_refused = |wait: &Wait| wait.need > kept && wait.need <= lsn;
         for held in &mut self.held.queue {
             held.failed |= is_refused(&held.wait);
@@ -193,7 +199,8 @@ impl Shard {
         self.release(out);
     }
 
-    fn release<O: Output>(&mut self, out: &mut O) {
+    /// Sends what waits no longer.
+    pub(crate) fn release<O: Output>(&mut self, out: &mut O) {
         let durable = self.journal.durable();
         self.held.confirms.retain(|held| {
             let waits = held.wait.confirms > 0 || held.wait.need > durable;
@@ -203,13 +210,21 @@ impl Shard {
             }
             waits
         });
+        self.release_answers(out);
+        self.tell_settled(out);
+    }
+
+    fn release_answers<O: Output>(&mut self, out: &mut O) {
+        let durable = self.journal.durable();
         while let Some(front) = self.held.queue.front_mut() {
             if front.wait.confirms > 0 || front.wait.need > durable {
                 return;
             }
-            if let (Some(packet_id), false) = (front.wait.received.take(), front.failed) {
+            let received = front.wait.received;
+            if let (Some(origin), false, false) = (received, front.is_recorded, front.failed) {
+                front.is_recorded = true;
                 let to = front.session;
-                let need = self.record_received(to, packet_id, out);
+                let need = self.record_received(to, origin.packet_id, Some(origin.exchange), out);
                 if let Some(front) = self.held.queue.front_mut() {
                     front.wait.need = need;
                 }
@@ -217,6 +232,9 @@ impl Shard {
             }
             let Some(held) = self.held.queue.pop_front() else { return };
             self.held.first += 1;
+            if let Some(origin) = received {
+                self.exchanges.is_over(origin.exchange);
+            }
             self.release_answer(held.session, held.epoch, held.answer, held.failed, out);
         }
     }

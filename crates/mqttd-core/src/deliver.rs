@@ -6,16 +6,18 @@ use mqtt_auth::Action;
 use mqtt_proto::{PacketIdentifier, QoS};
 
 use crate::drops::DropReason;
-use crate::envelope::{Envelope, SessionAddress, Token};
+use crate::envelope::{Envelope, SessionAddress};
+use crate::exchange::Receipt;
 use crate::frames::{Frames, Layout, qos0_backlog_max, wire_is_full, write_publish};
 use crate::grant::Grant;
 use crate::ids::{Lsn, SessionKey};
 use crate::limits::OUTPUT_BYTES_MAX;
-use crate::matching::Matched;
+use crate::matching::{Matched, ShardSet};
 use crate::message::Passing;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
 use crate::queue::QueueLimits;
+use crate::record::Reached;
 use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
@@ -33,27 +35,36 @@ pub(crate) struct Routed {
 impl Shard {
     /// Sends a message to everyone who has subscribed, on this shard and on others.
     ///
-    /// With a `token`, other shards confirm once the message is kept there.
+    /// With a token, other shards confirm once the message is kept there.
     pub(crate) fn route<O: Output>(
         &mut self,
         message: &mut Passing<'_>,
-        token: Option<Token>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> Routed {
         let (slot, matched) = self.matching.take(message.topic);
         let before = self.journal.appended();
-        self.deliver_all(&matched, message, now, out);
+        self.deliver_all(&matched, message, receipt.reached.as_deref(), now, out);
         let mut confirms = 0;
         for &group in &matched.groups {
-            confirms += self.deliver_to_group(group, message, token, now, out);
+            confirms += self.deliver_to_group(group, message, receipt, now, out);
         }
-        self.journal.close_message(message, out);
+        let mut origin = receipt.origin;
+        if let Some(known) = &origin {
+            self.exchanges.sent(known, matched.shards);
+            // What this shard alone has to do with is one batch of its log.
+            if confirms == 0 && matched.shards.is_empty() && !self.is_retained_elsewhere(message) {
+                origin = None;
+            }
+        }
+        self.journal.close_message(message, origin, out);
         let appended = self.journal.appended();
+        let confirm = receipt.token;
         for shard in matched.shards.iter() {
-            let message = message.keep();
-            out.to_shard(shard, Envelope::Publish { message, confirm: token });
-            confirms += u16::from(token.is_some());
+            let (message, reached) = (message.keep(), receipt.reached.clone());
+            out.to_shard(shard, Envelope::Publish { message, confirm, origin, reached });
+            confirms += u16::from(confirm.is_some());
         }
         let is_matched = !matched.is_empty();
         self.matching.put_back(slot, matched);
@@ -65,13 +76,14 @@ impl Shard {
     pub(crate) fn route_local<O: Output>(
         &mut self,
         message: &mut Passing<'_>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> Lsn {
         let (slot, matched) = self.matching.take(message.topic);
         let before = self.journal.appended();
-        self.deliver_all(&matched, message, now, out);
-        self.journal.close_message(message, out);
+        self.deliver_all(&matched, message, receipt.reached.as_deref(), now, out);
+        self.journal.close_message(message, receipt.origin, out);
         self.matching.put_back(slot, matched);
         let appended = self.journal.appended();
         if appended > before { appended } else { Lsn::default() }
@@ -81,15 +93,25 @@ impl Shard {
         &mut self,
         matched: &Matched,
         message: &mut Passing<'_>,
+        reached: Option<&Reached>,
         now: Instant,
         out: &mut O,
     ) {
         let mut frames = core::mem::take(&mut self.frames);
         frames.begin(matched.targets.len());
         for target in &matched.targets {
+            if reached.is_some_and(|reached| self.has_reached(reached, target.session)) {
+                continue;
+            }
             self.deliver(target.session, &target.grant, message, false, now, &mut frames, out);
         }
         self.frames = frames;
+    }
+
+    #[cold]
+    fn has_reached(&self, reached: &Reached, key: SessionKey) -> bool {
+        let session = self.sessions.get(key.0 as usize);
+        session.is_some_and(|session| reached.sessions.contains(&session.uid))
     }
 
     /// One member of a shared subscription gets the message (4.8.2). Returns how many other shards
@@ -98,10 +120,15 @@ impl Shard {
         &mut self,
         group: u32,
         message: &mut Passing<'_>,
-        token: Option<Token>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> u16 {
+        if let Some(reached) = &receipt.reached {
+            if reached.shares.iter().any(|share| self.groups.find(share) == Some(group)) {
+                return 0;
+            }
+        }
         let (here, sessions) = (self.id, &self.sessions);
         let can_take = |address: SessionAddress| {
             sessions
@@ -115,8 +142,12 @@ impl Shard {
             return 0;
         }
         let message = message.keep();
-        out.to_shard(shard, Envelope::Directed { to, grant, message, confirm: token });
-        u16::from(token.is_some())
+        let (confirm, origin) = (receipt.token, receipt.origin);
+        if let Some(origin) = &origin {
+            self.exchanges.sent(origin, ShardSet::of(shard));
+        }
+        out.to_shard(shard, Envelope::Directed { to, grant, message, confirm, origin });
+        u16::from(confirm.is_some())
     }
 
     /// One message to one session: now, later, or dropped with a reason.

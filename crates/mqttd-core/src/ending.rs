@@ -8,7 +8,7 @@ use mqtt_proto::QoS;
 use mqtt_proto::packet::Disconnect;
 
 use crate::drops::DropReason;
-use crate::envelope::Token;
+use crate::exchange::Receipt;
 use crate::expiry::Timer;
 use crate::grant::Grant;
 use crate::ids::{ConnectionKey, RecordId, SessionKey};
@@ -167,7 +167,7 @@ impl Shard {
         }
         for (extra, message) in orphans {
             let share = extra.as_ref().and_then(|extra| extra.share.as_deref());
-            self.redirect_share(share, &message, None, now, out);
+            self.redirect_share(share, &message, &Receipt::NONE, now, out);
         }
     }
 
@@ -177,19 +177,19 @@ impl Shard {
         &mut self,
         grant: &Grant,
         message: &Arc<Message>,
-        token: Option<Token>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> u16 {
         let share = grant.extra.as_ref().and_then(|extra| extra.share.as_deref());
-        self.redirect_share(share, message, token, now, out)
+        self.redirect_share(share, message, receipt, now, out)
     }
 
     fn redirect_share<O: Output>(
         &mut self,
         share: Option<&str>,
         message: &Arc<Message>,
-        token: Option<Token>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> u16 {
@@ -198,8 +198,8 @@ impl Shard {
             return 0;
         };
         let mut passing = Passing::from_message(message);
-        let confirms = self.deliver_to_group(group, &mut passing, token, now, out);
-        self.journal.close_message(&passing, out);
+        let confirms = self.deliver_to_group(group, &mut passing, receipt, now, out);
+        self.journal.close_message(&passing, receipt.origin, out);
         confirms
     }
 
@@ -229,9 +229,12 @@ impl Shard {
             .into_iter()
             .chain(subscriptions.iter().filter_map(|subscribed| subscribed.record))
             .chain(exchanges.sent.into_values())
-            .chain(exchanges.received.into_values());
+            .chain(exchanges.begun.into_values().map(|begun| begun.record));
         for record in all {
             self.journal.kill(record, out);
+        }
+        for record in exchanges.received.into_values() {
+            self.journal.forget_received(record, out);
         }
     }
 }

@@ -5,8 +5,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::grant::Grant;
-use crate::ids::{SessionKey, SessionUid};
+use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::message::Message;
+use crate::record::{Origin, Reached};
 use crate::source::Source;
 
 /// One item in another shard's mailbox.
@@ -32,6 +33,10 @@ pub enum Envelope {
         message: Arc<Message>,
         /// To be answered with [`Envelope::Confirm`] once it is kept where it must be.
         confirm: Option<Token>,
+        /// To be kept with the message until [`Envelope::Settled`].
+        origin: Option<Origin>,
+        /// It has come before, to these.
+        reached: Option<Arc<Reached>>,
     },
     /// A message for one session: chosen from a shared subscription.
     Directed {
@@ -43,6 +48,14 @@ pub enum Envelope {
         message: Arc<Message>,
         /// As above.
         confirm: Option<Token>,
+        /// As above.
+        origin: Option<Origin>,
+    },
+    /// The exchanges of a shard's sessions up to this one are over for whoever keeps their
+    /// messages.
+    Settled {
+        /// The newest of them; its highest byte names the shard.
+        up_to: RecordId,
     },
     /// To be answered with [`Envelope::Confirm`]: everything sent before this is known then.
     Sync(Token),

@@ -2,17 +2,19 @@
 //! far the log has come. Without persistence every call does nothing.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use mqtt_proto::{PacketIdentifier, QoS};
 use slab::Slab;
 
+use crate::exchange::publishers_shard;
 use crate::grant::GrantExtra;
 use crate::ids::{Lsn, RecordId, SessionUid, ShardId};
 use crate::message::{Message, Passing};
 use crate::output::Output;
-use crate::record::{Entry, MessageRecord, Record};
+use crate::record::{Entry, MessageRecord, Origin, Record};
 use crate::session::{Kept, SessionRecords, StoredKey};
 
 /// See the file's head.
@@ -28,7 +30,23 @@ pub(crate) struct Journal {
     /// Its entries, encoded, and how many they are.
     entries: Vec<u8>,
     entry_count: u32,
+    /// One of them is a delivery at QoS 2.
+    has_qos2: bool,
     scratch: Vec<u8>,
+    /// Messages that wait for the end of the exchange that brought them, oldest first, by the
+    /// shard of the publisher.
+    origins: Vec<VecDeque<(RecordId, StoredKey)>>,
+    /// What the log says of the exchanges of this shard's sessions.
+    newest: Option<Newest>,
+}
+
+/// The record that names the newest exchange that is over for the other shards: all before it are.
+/// While it lives no earlier one needs to.
+struct Newest {
+    record: RecordId,
+    exchange: RecordId,
+    /// PUBREL has come: the record says nothing else any more.
+    is_released: bool,
 }
 
 /// A message in the log that still waits for sessions.
@@ -50,7 +68,10 @@ impl Journal {
             open: None,
             entries: Vec::new(),
             entry_count: 0,
+            has_qos2: false,
             scratch: Vec::new(),
+            origins: Vec::new(),
+            newest: None,
         }
     }
 
@@ -141,12 +162,19 @@ impl Journal {
         let share = extra.and_then(|extra| extra.share.as_deref()).unwrap_or_default();
         Entry { session, qos, retain, identifiers, share }.encode(&mut self.entries);
         self.entry_count += 1;
+        self.has_qos2 |= qos == QoS::ExactlyOnce;
         Some((key, self.entry_count - 1))
     }
 
-    /// Writes the message in hand with everyone it waits for, if anyone.
+    /// Writes the message in hand with everyone it waits for, if anyone. With an `origin` it waits
+    /// for the end of that exchange too, unless all deliveries are of QoS 1 and may be repeated.
     #[inline]
-    pub(crate) fn close_message(&mut self, message: &Passing<'_>, out: &mut impl Output) {
+    pub(crate) fn close_message(
+        &mut self,
+        message: &Passing<'_>,
+        origin: Option<Origin>,
+        out: &mut impl Output,
+    ) {
         let Some(key) = self.open.take() else { return };
         if self.stored[index(key)].waiting == 0 {
             // Everyone has refused it already: nothing of it is in the log.
@@ -155,11 +183,51 @@ impl Journal {
             let entries = core::mem::take(&mut self.entries);
             let record = self.stored[index(key)].record;
             let message = passing_record(message);
-            self.put_as(record, &Record::Message { message, entries: &entries }, out);
+            let origin = origin.filter(|_| self.has_qos2);
+            if let Some(origin) = &origin {
+                self.wait_for_exchange(key, origin);
+            }
+            self.put_as(record, &Record::Message { message, origin, entries: &entries }, out);
             self.entries = entries;
         }
         self.entries.clear();
         self.entry_count = 0;
+        self.has_qos2 = false;
+    }
+
+    /// The message waits for the end of its exchange as it does for its receivers.
+    fn wait_for_exchange(&mut self, key: StoredKey, origin: &Origin) {
+        let of = usize::from(publishers_shard(origin.exchange).0);
+        if self.origins.len() <= of {
+            self.origins.resize_with(of + 1, VecDeque::new);
+        }
+        self.stored[index(key)].waiting += 1;
+        let queue = &mut self.origins[of];
+        // All but a message that another shard has passed on come in order.
+        let after = queue.iter().rev().take_while(|(other, _)| *other > origin.exchange).count();
+        queue.insert(queue.len() - after, (origin.exchange, key));
+    }
+
+    /// The exchanges of a shard's sessions up to this one are over.
+    pub(crate) fn settle(&mut self, up_to: RecordId, out: &mut impl Output) {
+        let of = usize::from(publishers_shard(up_to).0);
+        while let Some(queue) = self.origins.get_mut(of) {
+            if queue.front().is_none_or(|(exchange, _)| *exchange > up_to) {
+                return;
+            }
+            let Some((_, key)) = queue.pop_front() else { return };
+            // No record says so: after a restart the publisher's shard does.
+            self.stored[index(key)].waiting -= 1;
+            if self.stored[index(key)].waiting == 0 {
+                self.remove(key, out);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: StoredKey, out: &mut impl Output) {
+        let stored = self.stored.remove(index(key));
+        self.kill(stored.record, out);
+        stored.done.into_iter().for_each(|done| self.kill(done, out));
     }
 
     /// One of the sessions the message waits for has it, or will never have it.
@@ -178,9 +246,68 @@ impl Journal {
             let done = core::mem::take(&mut self.stored[index(key)].done);
             done.into_iter().for_each(|done| self.kill(done, out));
         } else {
-            let stored = self.stored.remove(index(key));
-            self.kill(stored.record, out);
-            stored.done.into_iter().for_each(|done| self.kill(done, out));
+            self.remove(key, out);
+        }
+    }
+
+    /// A QoS 2 message from the Client has been taken. `exchange` names it when other records do;
+    /// all exchanges before it are over then.
+    pub(crate) fn received(
+        &mut self,
+        session: SessionUid,
+        packet_id: PacketIdentifier,
+        exchange: Option<RecordId>,
+        out: &mut impl Output,
+    ) -> Option<RecordId> {
+        let record = Record::Received { session, packet_id: packet_id.get(), exchange };
+        let record = self.put(&record, out)?;
+        if let Some(exchange) = exchange {
+            self.set_newest(Newest { record, exchange, is_released: false }, out);
+        }
+        Some(record)
+    }
+
+    /// PUBREL has come for a message that was taken, or its session is over.
+    pub(crate) fn forget_received(&mut self, record: RecordId, out: &mut impl Output) {
+        match &mut self.newest {
+            Some(newest) if newest.record == record => {
+                newest.is_released = true;
+                let exchange = newest.exchange;
+                self.put_as(record, &Record::Settled { exchange }, out);
+            }
+            _ => self.kill(record, out),
+        }
+    }
+
+    fn set_newest(&mut self, newest: Newest, out: &mut impl Output) {
+        if let Some(old) = self.newest.replace(newest) {
+            if old.is_released {
+                self.kill(old.record, out);
+            }
+        }
+    }
+
+    /// Records found in the log that name exchanges: Received and, with `true`, Settled.
+    pub(crate) fn restore_newest(
+        &mut self,
+        (record, exchange, is_released): (RecordId, RecordId, bool),
+        out: &mut impl Output,
+    ) {
+        let found = Newest { record, exchange, is_released };
+        match &self.newest {
+            Some(newest) if newest.exchange > exchange => {
+                if is_released {
+                    self.kill(record, out);
+                }
+            }
+            _ => self.set_newest(found, out),
+        }
+    }
+
+    /// Origins of an earlier life up to this one need nothing more of the other shards.
+    pub(crate) fn settle_restored(&mut self, exchange: RecordId, out: &mut impl Output) {
+        if let Some(record) = self.put(&Record::Settled { exchange }, out) {
+            self.set_newest(Newest { record, exchange, is_released: true }, out);
         }
     }
 
@@ -229,14 +356,20 @@ impl Journal {
         }
     }
 
-    /// Registers a message found in the log that waits for `waiting` sessions.
+    /// Registers a message found in the log that waits for `waiting` sessions, and with an `origin`
+    /// for its publisher's shard to keep what that means.
     pub(crate) fn restore_message(
         &mut self,
         record: RecordId,
+        origin: Option<Origin>,
         waiting: u32,
         done: Vec<RecordId>,
     ) -> StoredKey {
-        self.insert(Stored { record, waiting, done })
+        let key = self.insert(Stored { record, waiting, done });
+        if let Some(origin) = &origin {
+            self.wait_for_exchange(key, origin);
+        }
+        key
     }
 
     fn insert(&mut self, stored: Stored) -> StoredKey {

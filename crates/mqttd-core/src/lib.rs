@@ -5,8 +5,8 @@
 //! socket, file or random source; the same events give the same output.
 //!
 //! Reading order: `event.rs`, `output.rs`, `shard.rs`, `connect.rs`, `session.rs`, `publish.rs`,
-//! `deliver.rs`, `subscribe.rs`, `resume.rs`, `ending.rs`; then `acknowledge.rs` and `journal.rs`
-//! for what is promised.
+//! `deliver.rs`, `subscribe.rs`, `resume.rs`, `ending.rs`; then `acknowledge.rs`, `journal.rs` and
+//! `exchange.rs` for what is promised.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -16,12 +16,14 @@ extern crate alloc;
 mod acknowledge;
 mod alias;
 pub mod authenticate;
+pub mod begun;
 mod connect;
 mod deliver;
 pub mod drops;
 mod ending;
 pub mod envelope;
 pub mod event;
+mod exchange;
 mod expiry;
 mod frames;
 mod grant;

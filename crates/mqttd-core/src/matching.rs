@@ -22,6 +22,10 @@ use crate::subscribers::{Subscriber, Subscribers};
 pub(crate) struct ShardSet(u64);
 
 impl ShardSet {
+    pub(crate) fn of(shard: ShardId) -> Self {
+        Self(1 << shard.0)
+    }
+
     pub(crate) fn insert(&mut self, shard: ShardId) {
         self.0 |= 1 << shard.0;
     }

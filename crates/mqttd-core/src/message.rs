@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::BuildHasher;
 
+use foldhash::fast::FixedState;
 use mqtt_proto::QoS;
 use mqtt_proto::property::{Properties, PropertyId, Value};
 
@@ -104,6 +106,11 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// A number that tells it from other messages under the same Packet Identifier.
+    pub(crate) fn content(&self) -> u64 {
+        content(self.topic, self.properties, self.payload, (self.qos, self.retain))
+    }
+
     /// The same message as something yet to be kept: for changing it on its way.
     #[must_use]
     pub(crate) fn forget_kept(mut self) -> Self {
@@ -133,6 +140,16 @@ impl<'a> Passing<'a> {
         self.kept = Some(Arc::clone(&kept));
         kept
     }
+}
+
+/// See [`Passing::content`]. Written to the log: the seed stays.
+pub(crate) fn content(
+    topic: &str,
+    properties: &[u8],
+    payload: &[u8],
+    (qos, retain): (QoS, bool),
+) -> u64 {
+    FixedState::with_seed(0).hash_one((topic, properties, payload, qos as u8, retain))
 }
 
 /// The part of a PUBLISH's or Will's properties that goes to receivers unchanged: all but Topic

@@ -1,5 +1,6 @@
 //! PUBLISH from a Client: checks, routing, retaining, and what the answer waits for.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mqtt_auth::Action;
@@ -11,13 +12,14 @@ use mqtt_proto::{Offence, PacketIdentifier, Properties, QoS, ReasonCode};
 use crate::acknowledge::{Answer, Wait};
 use crate::deliver::{Routed, address};
 use crate::drops::DropReason;
-use crate::envelope::{SessionAddress, Token};
-use crate::ids::{Lsn, SessionKey};
+use crate::envelope::SessionAddress;
+use crate::exchange::Receipt;
+use crate::ids::{Lsn, RecordId, SessionKey};
 use crate::message::{Passing, forwarded_properties};
 use crate::mount;
 use crate::notice::Notice;
 use crate::output::Output;
-use crate::record::Record;
+use crate::record::{Origin, Reached};
 use crate::session::Flight;
 use crate::shard::Shard;
 use crate::time::Instant;
@@ -78,14 +80,16 @@ impl Shard {
                     if self.is_malformed_text(&message) {
                         return Err(Offence::PayloadFormatInvalid);
                     }
-                    self.publish_message(&mut message, Some(key), None, now, out);
+                    self.publish_message(&mut message, Some(key), &Receipt::NONE, now, out);
                 }
                 Ok(())
             }
             Some(packet_id) if publish.qos == QoS::AtLeastOnce => {
                 self.receive_qos1(key, packet_id, &mut message, now, out)
             }
-            Some(packet_id) => self.receive_qos2(key, packet_id, &mut message, now, out),
+            Some(packet_id) => {
+                self.receive_qos2(key, packet_id, publish.dup, &mut message, now, out)
+            }
         }
     }
 
@@ -98,7 +102,7 @@ impl Shard {
         out: &mut O,
     ) -> Result<(), Offence> {
         self.begin_receiving(key)?;
-        let (reason, wait) = self.accept(key, message, now, out);
+        let (reason, wait) = self.accept(key, message, None, None, now, out);
         let answer = Answer::Ack { packet_type: PacketType::Puback, packet_id, reason };
         self.acknowledge(key, answer, wait, out);
         Ok(())
@@ -108,6 +112,7 @@ impl Shard {
         &mut self,
         key: SessionKey,
         packet_id: PacketIdentifier,
+        dup: bool,
         message: &mut Passing<'_>,
         now: Instant,
         out: &mut O,
@@ -130,16 +135,27 @@ impl Shard {
         if session.receiver.publish(packet_id) != Ok(Received::New) {
             return Err(Offence::ReceiveMaximumExceeded);
         }
-        let (reason, mut wait) = self.accept(key, message, now, out);
+        let reached = self.reached_before(key, packet_id, (message, dup), out);
+        let is_repeated = reached.is_some();
+        let origin = (is_durable && (self.shards > 1 || is_repeated))
+            .then(|| Origin { exchange: self.journal.new_id(), packet_id });
+        let (reason, mut wait) = self.accept(key, message, origin, reached, now, out);
+        let of = address(key, &self.sessions[key.0 as usize]);
         if reason.is_error() {
             self.refuse_received(key, packet_id, out);
-        } else if is_durable && wait.confirms > 0 {
-            wait.received = Some(packet_id);
+            self.forget_begun(of, packet_id, out);
+        } else if wait.confirms > 0 || is_repeated {
+            wait.received = origin;
         } else if is_durable {
-            let to = address(key, &self.sessions[key.0 as usize]);
-            wait.need = self.record_received(to, packet_id, out);
+            wait.need = self.record_received(of, packet_id, None, out);
         }
-        self.acknowledge(key, ack(reason), wait, out);
+        if wait.received.is_some() {
+            // Behind those before it, which the order of their numbers asks for.
+            self.hold(key, ack(reason), wait);
+            self.release(out);
+        } else {
+            self.acknowledge(key, ack(reason), wait, out);
+        }
         Ok(())
     }
 
@@ -148,8 +164,10 @@ impl Shard {
         &mut self,
         from: SessionAddress,
         packet_id: PacketIdentifier,
+        exchange: Option<RecordId>,
         out: &mut O,
     ) -> Lsn {
+        self.forget_begun(from, packet_id, out);
         let Some(session) = self.sessions.get_mut(from.key.0 as usize) else {
             return Lsn::default();
         };
@@ -159,8 +177,7 @@ impl Shard {
         {
             return Lsn::default();
         }
-        let record = Record::Received { session: session.uid, packet_id: packet_id.get() };
-        if let Some(id) = self.journal.put(&record, out) {
+        if let Some(id) = self.journal.received(session.uid, packet_id, exchange, out) {
             session.records.get_or_insert_default().received.insert(packet_id, id);
         }
         self.journal.appended()
@@ -199,6 +216,8 @@ impl Shard {
         &mut self,
         key: SessionKey,
         message: &mut Passing<'_>,
+        origin: Option<Origin>,
+        reached: Option<Arc<Reached>>,
         now: Instant,
         out: &mut O,
     ) -> (ReasonCode, Wait) {
@@ -220,7 +239,8 @@ impl Shard {
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
         // answer is written.
         let token = (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
-        let routed = self.publish_message(message, Some(key), token, now, out);
+        let receipt = Receipt { token, origin, reached };
+        let routed = self.publish_message(message, Some(key), &receipt, now, out);
         let reason = if routed.matched || !with_codes {
             ReasonCode::Success
         } else {
@@ -235,15 +255,13 @@ impl Shard {
         &mut self,
         message: &mut Passing<'_>,
         from: Option<SessionKey>,
-        token: Option<Token>,
+        receipt: &Receipt,
         now: Instant,
         out: &mut O,
     ) -> Routed {
-        // Without a log a message is safe once it is in the other shard's mailbox; a retained one
-        // is confirmed in any case, so that whoever subscribes after the answer finds it.
-        let mut routed = self.route(message, token.filter(|_| self.journal.is_on()), now, out);
+        let mut routed = self.route(message, receipt, now, out);
         if message.retain && self.settings.retain_available {
-            let wait = self.retain(message, from, token, now, out);
+            let wait = self.retain(message, from, receipt.token, now, out);
             routed.need = routed.need.max(wait.need);
             routed.confirms += wait.confirms;
         }
@@ -334,7 +352,7 @@ impl Shard {
         let records = &mut self.sessions[key.0 as usize].records;
         match records.as_mut().and_then(|records| records.received.remove(&packet_id)) {
             Some(record) => {
-                self.journal.kill(record, out);
+                self.journal.forget_received(record, out);
                 true
             }
             None => false,

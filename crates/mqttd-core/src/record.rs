@@ -4,10 +4,12 @@
 //! Integers are little-endian; strings and byte fields carry a u32 length. The first byte is the
 //! kind.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use mqtt_proto::QoS;
 use mqtt_proto::packet::SubscriptionOptions;
+use mqtt_proto::{PacketIdentifier, QoS};
 
 use crate::ids::{RecordId, SessionUid};
 use crate::time::Instant;
@@ -34,6 +36,8 @@ pub enum Record<'a> {
     Message {
         /// The message.
         message: MessageRecord<'a>,
+        /// The exchange it came by, when a restart may have to know.
+        origin: Option<Origin>,
         /// See [`Record::entries`].
         entries: &'a [u8],
     },
@@ -68,6 +72,26 @@ pub enum Record<'a> {
         session: SessionUid,
         /// Packet Identifier.
         packet_id: u16,
+        /// The exchange, when messages on several shards name it as their [`Origin`].
+        exchange: Option<RecordId>,
+    },
+    /// The exchanges of this shard's sessions up to this one are over for whoever has kept their
+    /// messages.
+    Settled {
+        /// The newest of them.
+        exchange: RecordId,
+    },
+    /// A QoS 2 message from the Client had reached these sessions when the broker went down, and
+    /// was not taken yet: when it comes again, it is for the others.
+    Begun {
+        /// From whom.
+        session: SessionUid,
+        /// Packet Identifier.
+        packet_id: u16,
+        /// Which message it was: see [`crate::begun::content_of`].
+        content: u64,
+        /// Whom it had reached, see [`Reached::decode`].
+        reached: &'a [u8],
     },
     /// The retained message of a topic and, where that is known, who published it.
     Retained(MessageRecord<'a>, Option<SourceRecord<'a>>),
@@ -116,6 +140,25 @@ pub struct MessageRecord<'a> {
     pub publisher: Option<SessionUid>,
 }
 
+/// The QoS 2 exchange with its publisher that brought a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Numbers rise with time among the exchanges of one shard's sessions, and the shard is told by
+    /// the highest byte.
+    pub exchange: RecordId,
+    /// What the publisher calls it.
+    pub packet_id: PacketIdentifier,
+}
+
+/// Whom a message had reached before the broker went down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Through subscriptions of their own.
+    pub sessions: BTreeSet<SessionUid>,
+    /// Shared subscriptions of which a member has it.
+    pub shares: BTreeSet<Box<str>>,
+}
+
 /// One session a [`Record::Message`] waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -154,6 +197,10 @@ const RETAINED: u8 = 8;
 const WILL: u8 = 9;
 /// As `RETAINED`, with the publisher in front of the message.
 const RETAINED_FROM: u8 = 10;
+const MESSAGE_OF: u8 = 11;
+const RECEIVED_OF: u8 = 12;
+const SETTLED: u8 = 13;
+const BEGUN: u8 = 14;
 
 /// Beside the Subscription Options, in a bit that the standard reserves.
 const REPLAYS: u8 = 0x80;
@@ -177,8 +224,12 @@ impl<'a> Record<'a> {
                 out.push(options.to_byte() | if replays { REPLAYS } else { 0 });
                 out.extend_from_slice(&identifier.to_le_bytes());
             }
-            Self::Message { message, entries } => {
-                out.push(MESSAGE);
+            Self::Message { message, origin, entries } => {
+                out.push(if origin.is_some() { MESSAGE_OF } else { MESSAGE });
+                if let Some(Origin { exchange, packet_id }) = origin {
+                    u64(out, exchange.0);
+                    out.extend_from_slice(&packet_id.get().to_le_bytes());
+                }
                 message.encode(out);
                 out.extend_from_slice(entries);
             }
@@ -193,7 +244,22 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&entry.to_le_bytes());
             }
             Self::Released { session, packet_id } => exchange(out, RELEASED, session, packet_id),
-            Self::Received { session, packet_id } => exchange(out, RECEIVED, session, packet_id),
+            Self::Received { session, packet_id, exchange: None } => {
+                exchange(out, RECEIVED, session, packet_id);
+            }
+            Self::Received { session, packet_id, exchange: Some(number) } => {
+                exchange(out, RECEIVED_OF, session, packet_id);
+                u64(out, number.0);
+            }
+            Self::Settled { exchange } => {
+                out.push(SETTLED);
+                u64(out, exchange.0);
+            }
+            Self::Begun { session, packet_id, content, reached } => {
+                exchange(out, BEGUN, session, packet_id);
+                u64(out, content);
+                out.extend_from_slice(reached);
+            }
             Self::Retained(message, None) => {
                 out.push(RETAINED);
                 message.encode(out);
@@ -231,7 +297,7 @@ impl<'a> Record<'a> {
                 Self::Session(SessionRecord {
                     client_id,
                     username: fields.name()?,
-                    listener: u16::from_le_bytes(*fields.array()?),
+                    listener: fields.u16()?,
                     expiry_seconds: u32::from_le_bytes(*fields.array()?),
                     offline_since: Instant(fields.u64()?),
                 })
@@ -247,39 +313,39 @@ impl<'a> Record<'a> {
                     replays: options & REPLAYS != 0,
                 }
             }
-            MESSAGE => {
-                let message = MessageRecord::decode(fields)?;
-                let entries = core::mem::take(&mut fields.0);
-                let mut check = Fields(entries);
-                while !check.0.is_empty() {
-                    Entry::decode(&mut check)?;
-                }
-                Self::Message { message, entries }
-            }
+            kind @ (MESSAGE | MESSAGE_OF) => Self::decode_message(kind, fields)?,
             DONE => Self::Done {
                 message: RecordId(fields.u64()?),
                 entry: u32::from_le_bytes(*fields.array()?),
             },
             SENT => Self::Sent {
                 session: SessionUid(fields.u64()?),
-                packet_id: u16::from_le_bytes(*fields.array()?),
+                packet_id: fields.u16()?,
                 message: RecordId(fields.u64()?),
                 entry: u32::from_le_bytes(*fields.array()?),
             },
-            RELEASED => Self::Released {
+            RELEASED => {
+                Self::Released { session: SessionUid(fields.u64()?), packet_id: fields.u16()? }
+            }
+            kind @ (RECEIVED | RECEIVED_OF) => Self::Received {
                 session: SessionUid(fields.u64()?),
-                packet_id: u16::from_le_bytes(*fields.array()?),
+                packet_id: fields.u16()?,
+                exchange: if kind == RECEIVED_OF { Some(RecordId(fields.u64()?)) } else { None },
             },
-            RECEIVED => Self::Received {
-                session: SessionUid(fields.u64()?),
-                packet_id: u16::from_le_bytes(*fields.array()?),
-            },
+            SETTLED => Self::Settled { exchange: RecordId(fields.u64()?) },
+            BEGUN => {
+                let session = SessionUid(fields.u64()?);
+                let (packet_id, content) = (fields.u16()?, fields.u64()?);
+                let reached = core::mem::take(&mut fields.0);
+                Reached::decode(reached)?;
+                Self::Begun { session, packet_id, content, reached }
+            }
             RETAINED => Self::Retained(MessageRecord::decode(fields)?, None),
             RETAINED_FROM => {
                 let source = SourceRecord {
                     client_id: fields.text()?,
                     username: fields.name()?,
-                    listener: u16::from_le_bytes(*fields.array()?),
+                    listener: fields.u16()?,
                 };
                 Self::Retained(MessageRecord::decode(fields)?, Some(source))
             }
@@ -292,10 +358,58 @@ impl<'a> Record<'a> {
         })
     }
 
+    fn decode_message(kind: u8, fields: &mut Fields<'a>) -> Option<Self> {
+        let origin = if kind == MESSAGE_OF {
+            let exchange = RecordId(fields.u64()?);
+            Some(Origin { exchange, packet_id: PacketIdentifier::new(fields.u16()?)? })
+        } else {
+            None
+        };
+        let message = MessageRecord::decode(fields)?;
+        let entries = core::mem::take(&mut fields.0);
+        let mut check = Fields(entries);
+        while !check.0.is_empty() {
+            Entry::decode(&mut check)?;
+        }
+        Some(Self::Message { message, origin, entries })
+    }
+
     /// The entries of a [`Record::Message`].
     pub fn entries(bytes: &'a [u8]) -> impl Iterator<Item = Entry<'a>> {
         let mut fields = Fields(bytes);
         core::iter::from_fn(move || Entry::decode(&mut fields))
+    }
+}
+
+impl Reached {
+    /// Adds whom another record of the same message names.
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        if entry.share.is_empty() {
+            self.sessions.insert(entry.session);
+        } else {
+            self.shares.insert(entry.share.into());
+        }
+    }
+
+    /// Appends the bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.sessions.len() as u32).to_le_bytes());
+        self.sessions.iter().for_each(|session| u64(out, session.0));
+        self.shares.iter().for_each(|share| text(out, share));
+    }
+
+    /// Reads what [`Reached::encode`] has written.
+    pub fn decode(encoded: &[u8]) -> Option<Self> {
+        let mut fields = Fields(encoded);
+        let count = u32::from_le_bytes(*fields.array()?);
+        let mut reached = Self::default();
+        for _ in 0..count {
+            reached.sessions.insert(SessionUid(fields.u64()?));
+        }
+        while !fields.0.is_empty() {
+            reached.shares.insert(fields.text()?.into());
+        }
+        Some(reached)
     }
 }
 
@@ -385,6 +499,10 @@ impl<'a> Fields<'a> {
         self.array::<1>().map(|[byte]| *byte)
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(|array| u16::from_le_bytes(*array))
+    }
+
     fn u64(&mut self) -> Option<u64> {
         self.array().map(|array| u64::from_le_bytes(*array))
     }
@@ -434,6 +552,13 @@ mod tests {
         entry.encode(&mut entries);
         assert!(Record::entries(&entries).eq([entry, entry]));
         let session = SessionUid(5);
+        let origin = Origin { exchange: RecordId(8), packet_id: PacketIdentifier::new(3).unwrap() };
+        let mut reached = Reached::default();
+        reached.add(&entry);
+        reached.add(&Entry { share: "", ..entry });
+        let mut encoded = vec![];
+        reached.encode(&mut encoded);
+        assert_eq!(Reached::decode(&encoded), Some(reached));
         for record in [
             Record::Session(SessionRecord {
                 client_id: "id",
@@ -449,11 +574,15 @@ mod tests {
                 identifier: 9,
                 replays: true,
             },
-            Record::Message { message, entries: &entries },
+            Record::Message { message, origin: None, entries: &entries },
+            Record::Message { message, origin: Some(origin), entries: &entries },
             Record::Done { message: RecordId(1), entry: 70_000 },
             Record::Sent { session, packet_id: 3, message: RecordId(1), entry: 2 },
             Record::Released { session, packet_id: 3 },
-            Record::Received { session, packet_id: 3 },
+            Record::Received { session, packet_id: 3, exchange: None },
+            Record::Received { session, packet_id: 3, exchange: Some(RecordId(8)) },
+            Record::Settled { exchange: RecordId(8) },
+            Record::Begun { session, packet_id: 3, content: 77, reached: &encoded },
             Record::Retained(message, None),
             Record::Retained(
                 message,
@@ -465,9 +594,11 @@ mod tests {
             record.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Ok(record));
             for cut in 0..bytes.len() {
-                // A message record may end after any of its entries.
+                // Records that end with a list may end after any item of it.
                 if let Ok(short) = Record::decode(&bytes[..cut]) {
-                    assert!(matches!(short, Record::Message { .. }), "{record:?} cut at {cut}");
+                    let ends_with_list =
+                        matches!(short, Record::Message { .. } | Record::Begun { .. });
+                    assert!(ends_with_list, "{record:?} cut at {cut}");
                 }
             }
         }

@@ -223,7 +223,7 @@ impl Shard {
             }
             let mut passing = Passing::from_message(&next);
             self.deliver(key, &replay.grant, &mut passing, true, now, frames, out);
-            self.journal.close_message(&passing, out);
+            self.journal.close_message(&passing, None, out);
         }
         if replay.buffer.is_empty() {
             self.ask_for_more(key, replay, out);

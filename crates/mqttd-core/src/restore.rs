@@ -16,12 +16,15 @@ use mqtt_proto::PacketIdentifier;
 use mqtt_proto::packet::SubscriptionOptions;
 use mqtt_proto::qos::SenderState;
 
+use crate::begun::Cut;
+use crate::exchange::Begun;
 use crate::expiry::Timer;
 use crate::grant::GrantExtra;
 use crate::ids::{ListenerId, RecordId, SessionKey, SessionUid};
+use crate::matching::ShardSet;
 use crate::message::{Message, Passing};
 use crate::output::Output;
-use crate::record::{MessageRecord, Record, UnreadableRecord};
+use crate::record::{MessageRecord, Origin, Reached, Record, UnreadableRecord};
 use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
 use crate::source::Source;
@@ -33,12 +36,19 @@ use crate::will::Will;
 pub struct Restore {
     sessions: Vec<(SessionUid, OwnedSession)>,
     subscriptions: Vec<(RecordId, SessionUid, Box<str>, SubscriptionOptions, u32, bool)>,
-    messages: Vec<(RecordId, Arc<Message>, Vec<OwnedEntry>)>,
+    pub(crate) messages: Vec<OwnedMessage>,
     /// Record, message, entry.
     done: Vec<(RecordId, RecordId, u32)>,
     exchanges: Vec<(RecordId, SessionUid, u16, Exchange)>,
     retained: Vec<(RecordId, Arc<Message>, Option<Arc<Source>>)>,
     wills: Vec<(RecordId, SessionUid, Instant, Arc<Message>)>,
+    /// Record, exchange, and whether the record says nothing else.
+    newest: Vec<(RecordId, RecordId, bool)>,
+    begun: Vec<OwnedBegun>,
+    /// Records that others in `begun` replace.
+    superseded: Vec<RecordId>,
+    /// Origins up to here have become part of `begun`.
+    settled: Option<RecordId>,
     /// The highest number seen for each shard that gave out numbers.
     highest: BTreeMap<u8, RecordId>,
 }
@@ -60,6 +70,23 @@ struct OwnedSession {
     listener: u16,
     expiry_seconds: u32,
     offline_since: Instant,
+}
+
+/// A message with everyone it waits for.
+pub(crate) struct OwnedMessage {
+    record: RecordId,
+    pub(crate) message: Arc<Message>,
+    pub(crate) origin: Option<Origin>,
+    entries: Vec<OwnedEntry>,
+}
+
+struct OwnedBegun {
+    /// As it stands in the log.
+    record: Option<RecordId>,
+    session: SessionUid,
+    packet_id: u16,
+    content: u64,
+    reached: Reached,
 }
 
 struct OwnedEntry {
@@ -98,7 +125,8 @@ impl Restore {
                 let filter = filter.into();
                 self.subscriptions.push((id, session, filter, options, identifier, replays));
             }
-            Record::Message { message, entries } => {
+            Record::Message { message, origin, entries } => {
+                origin.into_iter().for_each(|origin| self.saw(origin.exchange));
                 let entries = (0..).zip(Record::entries(entries)).map(|(number, entry)| {
                     let share = (!entry.share.is_empty()).then_some(entry.share);
                     let extra = GrantExtra::from_encoded(entry.identifiers.to_vec(), share);
@@ -108,7 +136,12 @@ impl Restore {
                         extra: extra.map(Arc::new),
                     }
                 });
-                self.messages.push((id, owned_message(message), entries.collect()));
+                self.messages.push(OwnedMessage {
+                    record: id,
+                    message: owned_message(message),
+                    origin,
+                    entries: entries.collect(),
+                });
             }
             Record::Done { message, entry } => self.done.push((id, message, entry)),
             Record::Sent { session, packet_id, message, entry } => {
@@ -117,8 +150,19 @@ impl Restore {
             Record::Released { session, packet_id } => {
                 self.exchanges.push((id, session, packet_id, Exchange::Released));
             }
-            Record::Received { session, packet_id } => {
+            Record::Received { session, packet_id, exchange } => {
                 self.exchanges.push((id, session, packet_id, Exchange::Received));
+                self.newest.extend(exchange.map(|exchange| (id, exchange, false)));
+                exchange.into_iter().for_each(|exchange| self.saw(exchange));
+            }
+            Record::Settled { exchange } => {
+                self.newest.push((id, exchange, true));
+                self.saw(exchange);
+            }
+            Record::Begun { session, packet_id, content, reached } => {
+                let reached = Reached::decode(reached).ok_or(UnreadableRecord)?;
+                let record = Some(id);
+                self.begun.push(OwnedBegun { record, session, packet_id, content, reached });
             }
             Record::Retained(message, source) => {
                 // Its publisher may be younger than the record, which each new value keeps.
@@ -139,10 +183,68 @@ impl Restore {
         *highest = id.max(*highest);
     }
 
-    /// Puts everything into a new shard. Other shards are told of its subscriptions through `out`.
+    /// The newest exchange of which the log says that it is over for other shards.
+    pub(crate) fn newest_exchange(&self) -> Option<RecordId> {
+        self.newest.iter().map(|(_, exchange, _)| *exchange).max()
+    }
+
+    pub(crate) fn session_uids(&self) -> impl Iterator<Item = SessionUid> {
+        self.sessions.iter().map(|(uid, _)| *uid)
+    }
+
+    /// QoS 2 messages from Clients between PUBLISH and PUBREL.
+    pub(crate) fn received(&self) -> impl Iterator<Item = (SessionUid, u16)> {
+        let received = self.exchanges.iter().filter(|(.., what)| *what == Exchange::Received);
+        received.map(|(_, session, packet_id, _)| (*session, *packet_id))
+    }
+
+    /// Messages whose origin is open.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = Cut> {
+        self.messages.iter().filter_map(|message| {
+            let mut reached = Reached::default();
+            for entry in &message.entries {
+                match entry.extra.as_ref().and_then(|extra| extra.share.as_deref()) {
+                    Some(share) => reached.shares.insert(share.into()),
+                    None => reached.sessions.insert(entry.session),
+                };
+            }
+            Some(Cut {
+                publisher: message.message.publisher?,
+                origin: message.origin?,
+                content: Passing::from_message(&message.message).content(),
+                reached,
+            })
+        })
+    }
+
+    /// An exchange of one of this shard's sessions was cut.
+    pub(crate) fn begin(&mut self, cut: Cut) {
+        let packet_id = cut.origin.packet_id.get();
+        let (session, content, mut reached) = (cut.publisher, cut.content, cut.reached);
+        let same = |begun: &OwnedBegun| begun.session == session && begun.packet_id == packet_id;
+        let old = self.begun.iter().position(same).map(|place| self.begun.swap_remove(place));
+        if let Some(old) = old {
+            // It was cut before, and its repetition was cut again; else the other one is past.
+            if old.content == content {
+                reached.sessions.extend(old.reached.sessions);
+                reached.shares.extend(old.reached.shares);
+            }
+            self.superseded.extend(old.record);
+        }
+        self.begun.push(OwnedBegun { record: None, session, packet_id, content, reached });
+    }
+
+    /// Everything that the messages of other shards say of exchanges up to this one is known here.
+    pub(crate) fn settle_up_to(&mut self, exchange: RecordId) {
+        self.settled = Some(exchange);
+        self.saw(exchange);
+    }
+
+    /// Puts everything into a new shard, after [`crate::begun::settle_exchanges`]. Other shards are
+    /// told of its subscriptions through `out`.
     pub fn finish<O: Output>(mut self, shard: &mut Shard, now: Instant, out: &mut O) -> Restored {
         // Numbers rise with time: this is the order in which everything came about.
-        self.messages.sort_unstable_by_key(|(record, ..)| *record);
+        self.messages.sort_unstable_by_key(|message| message.record);
         self.exchanges.sort_unstable_by_key(|(record, ..)| *record);
         let mut found = Restored::default();
         self.highest.values().for_each(|id| shard.journal.seen_id(*id));
@@ -180,10 +282,24 @@ impl Restore {
                 shard.journal.kill(record, out);
             }
         }
+        for begun in self.begun {
+            shard.restore_begun(&keys, begun, out);
+        }
+        self.superseded.into_iter().for_each(|record| shard.journal.kill(record, out));
         let (messages, queued) =
             restore_messages(shard, &keys, self.messages, self.done, self.exchanges, out);
         found.messages = messages;
         found.queued = queued;
+        self.newest.into_iter().for_each(|newest| shard.journal.restore_newest(newest, out));
+        if let Some(exchange) = self.settled {
+            shard.journal.settle_restored(exchange, out);
+            shard.exchanges.restored(shard.journal.appended(), exchange);
+            let everywhere = shard.others().fold(ShardSet::default(), |mut set, shard| {
+                set.insert(shard);
+                set
+            });
+            shard.exchanges.sent_up_to(exchange, everywhere);
+        }
         found
     }
 }
@@ -195,7 +311,7 @@ type Keys = HashMap<SessionUid, SessionKey, FixedState>;
 fn restore_messages<O: Output>(
     shard: &mut Shard,
     keys: &Keys,
-    messages: Vec<(RecordId, Arc<Message>, Vec<OwnedEntry>)>,
+    messages: Vec<OwnedMessage>,
     done: Vec<(RecordId, RecordId, u32)>,
     exchanges: Vec<(RecordId, SessionUid, u16, Exchange)>,
     out: &mut O,
@@ -216,7 +332,7 @@ fn restore_messages<O: Output>(
         }
     }
     let mut found = (0, 0);
-    for (record, message, entries) in messages {
+    for OwnedMessage { record, message, origin, entries } in messages {
         let done = done_of.remove(&record).unwrap_or_default();
         let waiting: Vec<_> = entries
             .into_iter()
@@ -224,12 +340,12 @@ fn restore_messages<O: Output>(
             .filter_map(|entry| Some((*keys.get(&entry.session)?, entry)))
             .collect();
         let done: Vec<_> = done.into_iter().map(|(id, _)| id).collect();
-        if waiting.is_empty() {
+        if waiting.is_empty() && origin.is_none() {
             done.into_iter().chain([record]).for_each(|id| shard.journal.kill(id, out));
             continue;
         }
-        found = (found.0 + 1, found.1 + waiting.len());
-        let stored = shard.journal.restore_message(record, waiting.len() as u32, done);
+        found = (found.0 + usize::from(!waiting.is_empty()), found.1 + waiting.len());
+        let stored = shard.journal.restore_message(record, origin, waiting.len() as u32, done);
         for (key, entry) in waiting {
             let (how, extra) = (entry.how, entry.extra);
             let kept = Kept { message: Arc::clone(&message), extra, stored: Some(stored), how };
@@ -260,6 +376,29 @@ impl Shard {
         let key = self.insert_session(session);
         self.set_session_timer(key);
         key
+    }
+
+    fn restore_begun<O: Output>(&mut self, keys: &Keys, begun: OwnedBegun, out: &mut O) {
+        let packet_id = PacketIdentifier::new(begun.packet_id);
+        let Some((&key, packet_id)) = keys.get(&begun.session).zip(packet_id) else {
+            begun.record.into_iter().for_each(|record| self.journal.kill(record, out));
+            return;
+        };
+        let record = begun.record.or_else(|| {
+            let mut reached = Vec::new();
+            begun.reached.encode(&mut reached);
+            let record = Record::Begun {
+                session: begun.session,
+                packet_id: packet_id.get(),
+                content: begun.content,
+                reached: &reached,
+            };
+            self.journal.put(&record, out)
+        });
+        let Some(record) = record else { return };
+        let (content, reached) = (begun.content, Arc::new(begun.reached));
+        let records = self.sessions[key.0 as usize].records.get_or_insert_default();
+        records.begun.insert(packet_id, Begun { record, content, reached });
     }
 
     fn restore_exchange<O: Output>(

@@ -82,6 +82,13 @@ impl Shard {
         Wait { confirms: u16::from(token.is_some()), ..Wait::default() }
     }
 
+    /// The message is retained, and by another shard.
+    pub(crate) fn is_retained_elsewhere(&self, message: &Passing<'_>) -> bool {
+        message.retain
+            && self.settings.retain_available
+            && self.retained.owner(message.topic, self.shards) != self.id
+    }
+
     /// Keeps or clears a topic of this shard's own.
     pub(crate) fn set_retained<O: Output>(
         &mut self,

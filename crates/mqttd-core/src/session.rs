@@ -14,6 +14,7 @@ use mqtt_proto::{PacketIdentifier, QoS, Version};
 use crate::alias::{IncomingAliases, OutgoingAliases};
 use crate::authenticate::Authentication;
 use crate::event::Proof;
+use crate::exchange::Begun;
 use crate::grant::GrantExtra;
 use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
 use crate::message::Message;
@@ -139,6 +140,8 @@ pub(crate) struct StoredKey(pub(crate) core::num::NonZeroU32);
 pub(crate) struct SessionRecords {
     /// QoS 2 messages from the Client between PUBLISH and PUBREL.
     pub(crate) received: BTreeMap<PacketIdentifier, RecordId>,
+    /// Those that an earlier life had begun to take.
+    pub(crate) begun: BTreeMap<PacketIdentifier, Begun>,
     /// Identifiers of QoS 2 messages to the Client between PUBLISH and PUBCOMP.
     pub(crate) sent: BTreeMap<PacketIdentifier, RecordId>,
 }

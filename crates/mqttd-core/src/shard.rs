@@ -18,6 +18,7 @@ use slab::Slab;
 use crate::acknowledge::{HeldAnswers, Wait};
 use crate::envelope::{Envelope, Token};
 use crate::event::Event;
+use crate::exchange::{Exchanges, Receipt};
 use crate::expiry::{QueueSweep, Timer, Timers};
 use crate::frames::Frames;
 use crate::ids::{ConnectionKey, ListenerId, Lsn, SessionKey, ShardId};
@@ -51,6 +52,7 @@ pub struct Shard {
     pub(crate) served: ServedReplays,
     pub(crate) journal: Journal,
     pub(crate) held: HeldAnswers,
+    pub(crate) exchanges: Exchanges,
     pub(crate) timers: Timers,
     pub(crate) stats: Stats,
     pub(crate) frames: Frames,
@@ -87,6 +89,7 @@ impl Shard {
             retained: RetainedMessages::new(seed),
             served: ServedReplays::new(seed),
             held: HeldAnswers::default(),
+            exchanges: Exchanges::default(),
             timers: Timers::default(),
             stats: Stats::default(),
             frames: Frames::default(),
@@ -139,7 +142,7 @@ impl Shard {
             Event::Tick => self.tick(now, out),
             Event::Publish { topic, payload, qos, retain } => {
                 let mut message = Passing::internal(topic, payload, qos, retain);
-                self.publish_message(&mut message, None, None, now, out);
+                self.publish_message(&mut message, None, &Receipt::NONE, now, out);
             }
             Event::Settings(settings) => self.set_settings(settings, now, out),
             Event::CloseListener(listener) => self.close_listener(listener, now, out),
@@ -265,33 +268,36 @@ impl Shard {
 
     fn open<O: Output>(&mut self, from: ShardId, envelope: Envelope, now: Instant, out: &mut O) {
         match envelope {
-            Envelope::Publish { message, confirm } => {
+            Envelope::Publish { message, confirm, origin, reached } => {
                 let mut passing = Passing::from_message(&message);
-                let need = self.route_local(&mut passing, now, out);
+                let receipt = Receipt { token: None, origin, reached };
+                let need = self.route_local(&mut passing, &receipt, now, out);
                 if let Some(token) = confirm {
                     self.confirm(from, token, Wait::for_log(need), out);
                 }
             }
-            Envelope::Directed { to, grant, message, confirm } => {
+            Envelope::Directed { to, grant, message, confirm, origin } => {
                 let before = self.journal.appended();
                 // Wherever it goes from here, the answer is this shard's to pass on.
-                let own = confirm.map(|_| self.held.next_confirm_token());
+                let token = confirm.map(|_| self.held.next_confirm_token());
                 let mut confirms = 0;
                 let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
                 if there {
                     let mut passing = Passing::from_message(&message);
                     let mut frames = Frames::default();
                     self.deliver(to.key, &grant, &mut passing, false, now, &mut frames, out);
-                    self.journal.close_message(&passing, out);
+                    self.journal.close_message(&passing, origin, out);
                 } else {
-                    confirms = self.redirect(&grant, &message, own, now, out);
+                    let receipt = Receipt { token, origin, reached: None };
+                    confirms = self.redirect(&grant, &message, &receipt, now, out);
                 }
                 if let Some(token) = confirm {
                     let appended = self.journal.appended();
                     let need = if appended > before { appended } else { Lsn::default() };
-                    self.confirm(from, token, Wait { need, confirms, received: None }, out);
+                    self.confirm(from, token, Wait { need, confirms, ..Wait::default() }, out);
                 }
             }
+            Envelope::Settled { up_to } => self.settled(up_to, out),
             Envelope::Sync(token) => {
                 out.to_shard(from, Envelope::Confirm { token, kept: true });
             }

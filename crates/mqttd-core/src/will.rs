@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use mqtt_proto::packet;
 use mqtt_proto::property::PropertyId;
 
+use crate::exchange::Receipt;
 use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::journal::message_record;
@@ -114,7 +115,7 @@ impl Shard {
             passing.expires_at = now.plus_seconds(seconds);
         }
         if self.may_publish(key, passing.topic, out) {
-            self.publish_message(&mut passing, Some(key), None, now, out);
+            self.publish_message(&mut passing, Some(key), &Receipt::NONE, now, out);
         }
         if let Some(record) = record {
             self.journal.kill(record, out);

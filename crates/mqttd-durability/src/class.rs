@@ -115,7 +115,13 @@ impl Classes {
             Ok(Record::Will { message, .. }) => self.levels.of_topic(message.topic),
             Ok(Record::Done { message, .. } | Record::Sent { message, .. }) => of(message),
             Ok(Record::Released { .. }) => of(id),
-            Ok(Record::Session(_) | Record::Subscription { .. } | Record::Received { .. })
+            Ok(
+                Record::Session(_)
+                | Record::Subscription { .. }
+                | Record::Received { .. }
+                | Record::Settled { .. }
+                | Record::Begun { .. },
+            )
             | Err(_) => self.levels.strongest,
         }
     }
@@ -178,7 +184,8 @@ mod tests {
             classes.of_put(RecordId(id), &body)
         };
         let (session, packet_id) = (SessionUid(1), 7);
-        let queued = |topic| Record::Message { message: message(topic), entries: &[] };
+        let queued =
+            |topic| Record::Message { message: message(topic), origin: None, entries: &[] };
         assert_eq!(put(2, queued("alarms/a")), Level::Sync);
         assert_eq!(put(3, queued("other")), Level::Process);
         let sent = |message| Record::Sent { session, packet_id, message, entry: 0 };
@@ -187,7 +194,8 @@ mod tests {
         assert_eq!(put(4, Record::Released { session, packet_id }), Level::Sync);
         assert_eq!(put(5, Record::Released { session, packet_id }), Level::Process);
         assert_eq!(put(6, Record::Done { message: RecordId(2), entry: 1 }), Level::Sync);
-        assert_eq!(put(7, Record::Received { session, packet_id }), Level::Sync);
+        let received = Record::Received { session, packet_id, exchange: None };
+        assert_eq!(put(7, received), Level::Sync);
         for (id, level) in [(2, Level::Sync), (2, Level::Process), (3, Level::Process)] {
             assert_eq!(classes.of_kill(RecordId(id)), level);
         }

@@ -146,7 +146,7 @@ mod tests {
             publisher: None,
         };
         let mut body = Vec::new();
-        Record::Message { message, entries: &[] }.encode(&mut body);
+        Record::Message { message, origin: None, entries: &[] }.encode(&mut body);
         Some(body)
     }
 

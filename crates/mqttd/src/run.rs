@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mqttd_conf::{Config, Disk, Durability as Level, Persistence};
 use mqttd_core::Shard;
+use mqttd_core::begun::settle_exchanges;
 use mqttd_core::ids::{ListenerId, ShardId};
 use mqttd_core::restore::Restored;
 use tokio::sync::{mpsc, oneshot};
@@ -248,7 +249,7 @@ fn make_shards(
     }
     let mut seed = [0; 8];
     getrandom::fill(&mut seed)?;
-    let mut found = Restored::default();
+    let mut restores = Vec::new();
     let mut tasks = Vec::new();
     for id in (0..shards).map(ShardId) {
         let settings = Arc::clone(&live.settings);
@@ -262,7 +263,7 @@ fn make_shards(
         };
         let (durability, restore) = opened.unzip();
         let mailboxes = mailboxes.clone();
-        let mut task = ShardTask::new(
+        tasks.push(ShardTask::new(
             shard,
             id,
             mailboxes,
@@ -270,17 +271,19 @@ fn make_shards(
             settings,
             (clock, logger.clone(), requests.clone()),
             Arc::clone(&placement),
-        );
-        if let Some(restore) = restore {
-            let (shard, body) = task.parts();
-            let restored = restore.finish(shard, clock.now(), body);
-            found.sessions += restored.sessions;
-            found.subscriptions += restored.subscriptions;
-            found.messages += restored.messages;
-            found.queued += restored.queued;
-            found.retained += restored.retained;
-        }
-        tasks.push(task);
+        ));
+        restores.extend(restore);
+    }
+    settle_exchanges(&mut restores);
+    let mut found = Restored::default();
+    for (task, restore) in tasks.iter_mut().zip(restores) {
+        let (shard, body) = task.parts();
+        let restored = restore.finish(shard, clock.now(), body);
+        found.sessions += restored.sessions;
+        found.subscriptions += restored.subscriptions;
+        found.messages += restored.messages;
+        found.queued += restored.queued;
+        found.retained += restored.retained;
     }
     if store.is_some() {
         logger.line(

@@ -6,6 +6,7 @@
 mod world;
 
 mod connect;
+mod exchange;
 mod limits;
 mod publish;
 mod queue;

@@ -20,6 +20,7 @@ use mqtt_proto::codec::Frame;
 use mqtt_proto::packet::{Connect, Packet, Will};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, QoS, ReasonCode, Version};
+use mqttd_core::begun::settle_exchanges;
 use mqttd_core::drops::DropReason;
 use mqttd_core::event::{Admission, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, Lsn, RecordId, ShardId};
@@ -244,6 +245,15 @@ impl World {
         }
     }
 
+    /// All letters to one shard arrive.
+    pub fn mail_arrives_at(&self, shard: usize) {
+        let mut inner = self.0.borrow_mut();
+        inner.settle();
+        while inner.deliver_one_to(Some(shard), 0) {
+            inner.settle();
+        }
+    }
+
     /// One letter arrives, of the mailbox that `choice` picks. False when there is none.
     pub fn letter_arrives(&self, choice: u64) -> bool {
         let mut inner = self.0.borrow_mut();
@@ -400,10 +410,17 @@ impl Inner {
     }
 
     fn deliver_one(&mut self, choice: u64) -> bool {
+        self.deliver_one_to(None, choice)
+    }
+
+    fn deliver_one_to(&mut self, shard: Option<usize>, choice: u64) -> bool {
         self.body.mail.retain(|_, mail| !mail.is_empty());
         // A letter leaves after the records that were handed over before it.
         let (logs, is_gated) = (&self.body.logs, self.body.is_gated);
-        let ready = |mailbox: &&(usize, usize)| !is_gated || logs[mailbox.0].pending.is_empty();
+        let ready = |mailbox: &&(usize, usize)| {
+            (!is_gated || logs[mailbox.0].pending.is_empty())
+                && shard.is_none_or(|shard| mailbox.1 == shard)
+        };
         let ready: Vec<_> = self.body.mail.keys().filter(ready).copied().collect();
         if ready.is_empty() {
             return false;
@@ -515,10 +532,8 @@ impl Inner {
         self.body.mail.clear();
         self.body.keys.iter_mut().for_each(Vec::clear);
         self.seed += 1;
-        let mut all = Restored::default();
-        for shard in 0..usize::from(count) {
-            let id = ShardId(shard as u8);
-            let log = &mut self.body.logs[shard];
+        let mut restores = Vec::new();
+        for log in &mut self.body.logs {
             log.pending.clear();
             log.settled = 0;
             let mut restore = Restore::default();
@@ -528,6 +543,12 @@ impl Inner {
             for (id, bytes) in records {
                 restore.record(*id, bytes).expect("what was written can be read");
             }
+            restores.push(restore);
+        }
+        settle_exchanges(&mut restores);
+        let mut all = Restored::default();
+        for (shard, restore) in restores.into_iter().enumerate() {
+            let id = ShardId(shard as u8);
             let mut fresh = Shard::new(id, count, Arc::clone(&self.settings), self.seed);
             let mut out = Out { body: &mut self.body, shard };
             let found = restore.finish(&mut fresh, self.now, &mut out);
@@ -539,8 +560,15 @@ impl Inner {
             all.retained += found.retained;
         }
         // The broker listens only when the shards know of each other's subscriptions.
-        (0..usize::from(count)).for_each(|shard| self.commit(shard));
-        while self.deliver_one(0) {}
+        let is_busy = |inner: &Self| {
+            let logs = &inner.body.logs;
+            logs.iter().any(|log| !log.pending.is_empty())
+                || inner.body.mail.values().any(|mail| !mail.is_empty())
+        };
+        while is_busy(self) {
+            (0..usize::from(count)).for_each(|shard| self.commit(shard));
+            while self.deliver_one(0) {}
+        }
         self.settle();
         all
     }

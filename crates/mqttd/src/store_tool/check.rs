@@ -62,6 +62,11 @@ impl Survey {
                 self.sessions_named.insert(session);
                 "messages received"
             }
+            Record::Begun { session, .. } => {
+                self.sessions_named.insert(session);
+                "messages begun"
+            }
+            Record::Settled { .. } => "ends of exchanges",
             Record::Retained(..) => "retained messages",
             Record::Will { session, .. } => {
                 self.sessions_named.insert(session);

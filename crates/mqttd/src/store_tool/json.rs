@@ -2,12 +2,15 @@
 //! moments are milliseconds since 1970 (absent: never), numbers of records and sessions are
 //! `SHARD:NUMBER`.
 
+use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use mqtt_proto::QoS;
 use mqtt_proto::packet::SubscriptionOptions;
+use mqtt_proto::{PacketIdentifier, QoS};
 use mqttd_core::ids::{RecordId, SessionUid};
-use mqttd_core::record::{Entry, MessageRecord, Record, SessionRecord, SourceRecord};
+use mqttd_core::record::{
+    Entry, MessageRecord, Origin, Reached, Record, SessionRecord, SourceRecord,
+};
 use mqttd_core::time::Instant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -50,6 +53,9 @@ pub(super) enum Line {
     Message {
         id: Name,
         message: MessageLine,
+        /// Of the QoS 2 exchange that brought it, as long as a restart may have to know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<OriginLine>,
         entries: Vec<EntryLine>,
     },
     Done {
@@ -73,6 +79,24 @@ pub(super) enum Line {
         id: Name,
         session: Name,
         packet_id: u16,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exchange: Option<Name>,
+    },
+    /// Exchanges of the shard's sessions up to this one need nothing more of other shards.
+    Settled {
+        id: Name,
+        exchange: Name,
+    },
+    /// A QoS 2 message that was not taken yet when the broker went down, and whom it had reached.
+    Begun {
+        id: Name,
+        session: Name,
+        packet_id: u16,
+        /// A hash of the message.
+        content: u64,
+        sessions: Vec<Name>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shares: Vec<String>,
     },
     Retained {
         id: Name,
@@ -113,6 +137,14 @@ pub(super) struct SourceLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     username: Option<String>,
     listener: u16,
+}
+
+/// The exchange with its publisher that brought a message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OriginLine {
+    exchange: Name,
+    packet_id: u16,
 }
 
 /// A session that a message waits for.
@@ -165,9 +197,13 @@ impl Line {
                     replays,
                 }
             }
-            Record::Message { message, entries } => Self::Message {
+            Record::Message { message, origin, entries } => Self::Message {
                 id,
                 message: MessageLine::of(&message),
+                origin: origin.map(|Origin { exchange, packet_id }| OriginLine {
+                    exchange: Name(exchange.0),
+                    packet_id: packet_id.get(),
+                }),
                 entries: Record::entries(entries).map(|entry| EntryLine::of(&entry)).collect(),
             },
             Record::Done { message, entry } => Self::Done { id, message: Name(message.0), entry },
@@ -181,8 +217,23 @@ impl Line {
             Record::Released { session, packet_id } => {
                 Self::Released { id, session: session_name(session), packet_id }
             }
-            Record::Received { session, packet_id } => {
-                Self::Received { id, session: session_name(session), packet_id }
+            Record::Received { session, packet_id, exchange } => Self::Received {
+                id,
+                session: session_name(session),
+                packet_id,
+                exchange: exchange.map(|exchange| Name(exchange.0)),
+            },
+            Record::Settled { exchange } => Self::Settled { id, exchange: Name(exchange.0) },
+            Record::Begun { session, packet_id, content, reached } => {
+                let reached = Reached::decode(reached).context("a list of sessions")?;
+                Self::Begun {
+                    id,
+                    session: session_name(session),
+                    packet_id,
+                    content,
+                    sessions: reached.sessions.into_iter().map(session_name).collect(),
+                    shares: reached.shares.into_iter().map(String::from).collect(),
+                }
             }
             Record::Retained(message, source) => Self::Retained {
                 id,
@@ -228,11 +279,13 @@ impl Line {
                 let (session, identifier, replays) = (uid(session), *identifier, *replays);
                 (id, Record::Subscription { session, filter, options, identifier, replays })
             }
-            Self::Message { id, message, entries: lines } => {
+            Self::Message { id, message, origin, entries: lines } => {
                 for line in lines {
                     line.entry()?.encode(&mut entries);
                 }
-                (id, Record::Message { message: message.record()?, entries: &entries })
+                let (message, entries) = (message.record()?, &entries);
+                let origin = origin.as_ref().map(OriginLine::origin).transpose()?;
+                (id, Record::Message { message, origin, entries })
             }
             Self::Done { id, message, entry } => {
                 (id, Record::Done { message: RecordId(message.0), entry: *entry })
@@ -244,8 +297,19 @@ impl Line {
             Self::Released { id, session, packet_id } => {
                 (id, Record::Released { session: uid(session), packet_id: *packet_id })
             }
-            Self::Received { id, session, packet_id } => {
-                (id, Record::Received { session: uid(session), packet_id: *packet_id })
+            Self::Received { id, session, packet_id, exchange } => {
+                let exchange = exchange.map(|Name(exchange)| RecordId(exchange));
+                (id, Record::Received { session: uid(session), packet_id: *packet_id, exchange })
+            }
+            Self::Settled { id, exchange } => {
+                (id, Record::Settled { exchange: RecordId(exchange.0) })
+            }
+            Self::Begun { id, session, packet_id, content, sessions, shares } => {
+                let sessions = sessions.iter().map(uid).collect();
+                let shares = shares.iter().map(|share| share.as_str().into()).collect();
+                Reached { sessions, shares }.encode(&mut entries);
+                let (session, packet_id) = (uid(session), *packet_id);
+                (id, Record::Begun { session, packet_id, content: *content, reached: &entries })
             }
             Self::Retained { id, message, source } => {
                 let source = source.as_ref().map(|source| SourceRecord {
@@ -288,6 +352,14 @@ impl MessageLine {
             expires_at: instant(self.expires_at),
             publisher: self.publisher.map(|Name(publisher)| SessionUid(publisher)),
         })
+    }
+}
+
+impl OriginLine {
+    fn origin(&self) -> anyhow::Result<Origin> {
+        let packet_id = PacketIdentifier::new(self.packet_id);
+        let packet_id = packet_id.context("0 is no Packet Identifier")?;
+        Ok(Origin { exchange: RecordId(self.exchange.0), packet_id })
     }
 }
 
@@ -411,8 +483,10 @@ mod tests {
             Entry { session, qos, retain, identifiers, share }.encode(&mut entries);
         }
         for message in [full, bare] {
-            round_trip(1, &Record::Message { message, entries: &entries });
-            round_trip(1, &Record::Message { message, entries: &[] });
+            let packet_id = PacketIdentifier::new(u16::MAX).unwrap();
+            let origin = Some(Origin { exchange: RecordId(9 << 56), packet_id });
+            round_trip(1, &Record::Message { message, origin, entries: &entries });
+            round_trip(1, &Record::Message { message, origin: None, entries: &[] });
             round_trip(2, &Record::Retained(message, None));
             for username in [None, Some("ann")] {
                 let source = SourceRecord { client_id: "c", username, listener: 1 };
@@ -445,7 +519,19 @@ mod tests {
         round_trip(5, &Record::Done { message, entry: u32::MAX });
         round_trip(6, &Record::Sent { session, packet_id, message, entry: 3 });
         round_trip(7, &Record::Released { session, packet_id });
-        round_trip(8, &Record::Received { session, packet_id });
+        for exchange in [None, Some(RecordId(1))] {
+            round_trip(8, &Record::Received { session, packet_id, exchange });
+        }
+        round_trip(9, &Record::Settled { exchange: RecordId(u64::MAX) });
+        let mut reached = Reached::default();
+        for shares in [&[][..], &["$share/g/a", "$share/h/#"]] {
+            reached.sessions.extend([session, SessionUid(2)]);
+            reached.shares.extend(shares.iter().map(|share| Box::from(*share)));
+            let mut bytes = Vec::new();
+            reached.encode(&mut bytes);
+            let content = u64::MAX;
+            round_trip(10, &Record::Begun { session, packet_id, content, reached: &bytes });
+        }
     }
 
     #[test]

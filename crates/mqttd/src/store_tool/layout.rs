@@ -4,9 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mqtt_proto::PacketIdentifier;
 use mqttd_core::Shard;
+use mqttd_core::begun::{Cut, content_of, merge_cuts};
 use mqttd_core::ids::{RecordId, SessionUid, ShardId};
-use mqttd_core::record::{MessageRecord, Record};
+use mqttd_core::record::{MessageRecord, Origin, Reached, Record};
 use mqttd_core::restore::owner_hash;
 
 use super::files::Kept;
@@ -78,6 +80,7 @@ fn place(records: Vec<Kept>, sessions: &Sessions, shards: u8, out: &mut Layout) 
                 | Record::Sent { session, .. }
                 | Record::Released { session, .. }
                 | Record::Received { session, .. }
+                | Record::Begun { session, .. }
                 | Record::Will { session, .. },
             ) => of(session),
             Ok(Record::Message { entries, .. }) => {
@@ -88,12 +91,55 @@ fn place(records: Vec<Kept>, sessions: &Sessions, shards: u8, out: &mut Layout) 
             }
             Ok(Record::Done { message, .. }) => messages.get(&message).copied(),
             Ok(Record::Retained(message, _)) => Some(owner(message.topic, shards)),
+            Ok(Record::Settled { exchange }) => {
+                Some(ShardId((exchange.0 >> 56) as u8)).filter(|shard| shard.0 < shards)
+            }
         };
         match shard {
             Some(shard) => out.shards[usize::from(shard.0)].push((id, body)),
             None => out.left_out.push(describe(id, &body)),
         }
     }
+}
+
+/// QoS 2 messages that are to come again, from all records of a store: what a start would find.
+fn cuts(records: &[Kept], sessions: &Sessions) -> impl Iterator<Item = Cut> {
+    let all = || records.iter().filter_map(|(_, body)| Record::decode(body).ok());
+    let mut newest = HashMap::new();
+    let mut received = HashSet::new();
+    for record in all() {
+        if let Record::Received { session, packet_id, .. } = record {
+            received.insert((session, packet_id));
+        }
+        if let Record::Received { exchange: Some(exchange), .. } | Record::Settled { exchange } =
+            record
+        {
+            let newest = newest.entry(exchange.0 >> 56).or_insert(exchange);
+            *newest = exchange.max(*newest);
+        }
+    }
+    let is_open = |publisher: SessionUid, origin: &Origin| {
+        newest.get(&(origin.exchange.0 >> 56)).is_none_or(|newest| origin.exchange > *newest)
+            && sessions.contains_key(&publisher)
+            && !received.contains(&(publisher, origin.packet_id.get()))
+    };
+    let cuts = all().filter_map(|record| match record {
+        Record::Message { message, origin: Some(origin), entries } => {
+            let publisher = message.publisher.filter(|uid| is_open(*uid, &origin))?;
+            let mut reached = Reached::default();
+            Record::entries(entries).for_each(|entry| reached.add(&entry));
+            Some(Cut { publisher, origin, content: content_of(&message), reached })
+        }
+        Record::Begun { session, packet_id, content, reached } => Some(Cut {
+            publisher: session,
+            // Older than any that has a number.
+            origin: Origin { exchange: RecordId(0), packet_id: PacketIdentifier::new(packet_id)? },
+            content,
+            reached: Reached::decode(reached)?,
+        }),
+        _ => None,
+    });
+    merge_cuts(cuts.collect::<Vec<_>>())
 }
 
 struct Renumbering {
@@ -133,10 +179,17 @@ impl Renumbering {
     }
 
     fn run(mut self, records: &[Kept], out: &mut Layout) {
+        let cuts: Vec<_> = cuts(records, &self.sessions).collect();
+        for cut in cuts {
+            self.begun(&cut, out);
+        }
         for (id, body) in records {
             let left_out = match Record::decode(body) {
-                Ok(Record::Done { .. }) => false, // the entry it speaks of is gone
-                Ok(Record::Message { message, entries }) => {
+                // The entry or the origins it speaks of are gone.
+                Ok(Record::Done { .. } | Record::Settled { .. }) => false,
+                // Written anew above, if its session is there.
+                Ok(Record::Begun { session, .. }) => self.session(session).is_none(),
+                Ok(Record::Message { message, entries, .. }) => {
                     !self.message(*id, &message, entries, out)
                 }
                 Ok(record) => !self.other(*id, record, out),
@@ -176,6 +229,19 @@ impl Renumbering {
         MessageRecord { publisher, ..*message }
     }
 
+    /// A message that its publisher is to send again, with whom it had reached.
+    fn begun(&mut self, cut: &Cut, out: &mut Layout) {
+        let Some((shard, session)) = self.session(cut.publisher) else { return };
+        let sessions = cut.reached.sessions.iter().filter_map(|uid| self.uids.get(uid).copied());
+        let mut reached = Vec::new();
+        Reached { sessions: sessions.collect(), shares: cut.reached.shares.clone() }
+            .encode(&mut reached);
+        let packet_id = cut.origin.packet_id.get();
+        let content = cut.content;
+        let record = Record::Begun { session, packet_id, content, reached: &reached };
+        push(out, shard, self.number(shard), &record);
+    }
+
     /// False when it waits for nobody.
     fn message(
         &mut self,
@@ -210,7 +276,8 @@ impl Renumbering {
         let is_wanted = !parts.is_empty();
         for (shard, record, entries, _) in parts {
             let message = self.message_for(message, shard);
-            push(out, shard, record, &Record::Message { message, entries: &entries });
+            let origin = None;
+            push(out, shard, record, &Record::Message { message, origin, entries: &entries });
         }
         is_wanted || was_done
     }
@@ -242,9 +309,9 @@ impl Renumbering {
                     push(out, shard, self.number(shard), &record);
                 })
             }
-            Record::Received { session, packet_id } => {
+            Record::Received { session, packet_id, .. } => {
                 self.session(session).map(|(shard, session)| {
-                    let record = Record::Received { session, packet_id };
+                    let record = Record::Received { session, packet_id, exchange: None };
                     push(out, shard, self.number(shard), &record);
                 })
             }
@@ -261,7 +328,10 @@ impl Renumbering {
                 push(out, shard, self.number(shard), &Record::Retained(message, source));
                 Some(())
             }
-            Record::Message { .. } | Record::Done { .. } => Some(()),
+            Record::Message { .. }
+            | Record::Done { .. }
+            | Record::Settled { .. }
+            | Record::Begun { .. } => Some(()),
         };
         found.is_some()
     }
@@ -281,6 +351,8 @@ fn describe(id: RecordId, body: &[u8]) -> String {
         Ok(Record::Done { .. }) => "a delivery of no message",
         Ok(Record::Sent { .. }) => "an exchange of no session or message",
         Ok(Record::Released { .. } | Record::Received { .. }) => "an exchange of no session",
+        Ok(Record::Begun { .. }) => "a message begun by no session",
+        Ok(Record::Settled { .. }) => "an end of exchanges",
         Ok(Record::Retained(..)) => "a retained message",
         Ok(Record::Will { .. }) => "a will of no session",
         Err(_) => "a record that this version can't read",
@@ -337,7 +409,10 @@ mod tests {
                 .encode(&mut entries);
         }
         let message = message("t", Some(SessionUid(50)));
-        records.push((RecordId(200), encode(&Record::Message { message, entries: &entries })));
+        records.push((
+            RecordId(200),
+            encode(&Record::Message { message, origin: None, entries: &entries }),
+        ));
         for entry in 0..10 {
             let record = Record::Done { message: RecordId(200), entry };
             records.push((RecordId(300 + u64::from(entry)), encode(&record)));
@@ -384,7 +459,7 @@ mod tests {
                         seen.1 += 1;
                         assert_eq!(filter.replace("filter", "client"), client(session));
                     }
-                    Record::Message { entries, message } => {
+                    Record::Message { entries, message, .. } => {
                         seen.4.insert(message.publisher.unwrap());
                         let publisher = message.publisher.unwrap().0;
                         assert!(publisher >> 56 != id.0 >> 56 || publisher < id.0);
@@ -417,11 +492,76 @@ mod tests {
         assert_eq!(back.shards[0].len(), 20 + 20 + 3 + 10 + 1);
     }
 
+    /// A QoS 2 message had reached one of two shards when the broker went down, and an older one is
+    /// over: only of the first a start has to know.
+    #[test]
+    fn a_message_that_is_to_come_again_is_known_in_every_layout() {
+        let client = |number: u64, shard: u64| {
+            let names = (0..).map(|n| format!("client {number} {n}"));
+            let mut names = names.filter(|name| u64::from(Shard::of_client(name, 2).0) == shard);
+            let session = SessionRecord {
+                client_id: &names.next().unwrap(),
+                username: None,
+                listener: 0,
+                expiry_seconds: 60,
+                offline_since: Instant(1),
+            };
+            (RecordId(shard << 56 | number), encode(&Record::Session(session)))
+        };
+        let publisher = SessionUid(1);
+        let receiver = SessionUid(1 << 56 | 1);
+        let mut entries = Vec::new();
+        let (qos, retain, identifiers) = (QoS::ExactlyOnce, false, &[][..]);
+        for share in ["", "$share/g/t"] {
+            Entry { session: receiver, qos, retain, identifiers, share }.encode(&mut entries);
+        }
+        let queued = |number: u64, exchange: u64| {
+            let packet_id = PacketIdentifier::new(7).unwrap();
+            let origin = Some(Origin { exchange: RecordId(exchange), packet_id });
+            let message = message("t", Some(publisher));
+            let record = Record::Message { message, origin, entries: &entries };
+            (RecordId(1 << 56 | number), encode(&record))
+        };
+        let records = vec![
+            client(1, 0),
+            client(1, 1),
+            (RecordId(9), encode(&Record::Settled { exchange: RecordId(8) })),
+            queued(20, 8),
+            queued(21, 10),
+        ];
+        let same = lay_out(records.clone(), Some(2), 2);
+        assert_eq!((same.shards[0].len(), same.shards[1].len(), same.left_out.len()), (2, 3, 0));
+        let laid = lay_out(records, Some(2), 1);
+        assert!(laid.left_out.is_empty(), "{:?}", laid.left_out);
+        let begun = |laid: &Layout| {
+            let all = laid.shards.iter().flatten().filter_map(|(_, body)| {
+                match Record::decode(body).unwrap() {
+                    Record::Begun { session, packet_id, content, reached } => {
+                        assert_eq!(content, content_of(&message("t", None)));
+                        Some((session, packet_id, Reached::decode(reached).unwrap()))
+                    }
+                    Record::Message { origin, .. } => {
+                        assert_eq!(origin, None);
+                        None
+                    }
+                    _ => None,
+                }
+            });
+            all.collect::<Vec<_>>()
+        };
+        let once = begun(&laid);
+        let [(session, 7, reached)] = &once[..] else { panic!("{once:?}") };
+        assert!(reached.sessions.len() == 1 && !reached.sessions.contains(session));
+        assert!(reached.shares.contains("$share/g/t"));
+        let again = lay_out(laid.shards.into_iter().flatten().collect(), Some(1), 3);
+        assert_eq!(begun(&again).len(), 1);
+    }
+
     #[test]
     fn what_belongs_to_nothing_is_left_out_and_named() {
         let session = SessionUid(9);
         let records = vec![
-            (RecordId(1), encode(&Record::Received { session, packet_id: 1 })),
+            (RecordId(1), encode(&Record::Received { session, packet_id: 1, exchange: None })),
             (RecordId(2), vec![200]),
             (RecordId(3), encode(&Record::Retained(message("t", None), None))),
         ];

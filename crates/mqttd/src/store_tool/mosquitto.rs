@@ -352,7 +352,7 @@ impl<'a> Conversion<'a> {
             Entry { session: *session, qos: *qos, retain: *retain, identifiers, share }
                 .encode(&mut entries);
         }
-        let record = Record::Message { message: message.record(), entries: &entries };
+        let record = Record::Message { message: message.record(), origin: None, entries: &entries };
         let id = self.push(&record);
         self.out.counts.messages += owed.len();
         for (entry, owed) in (0..).zip(owed) {
@@ -365,7 +365,8 @@ impl<'a> Conversion<'a> {
 
     /// See the file's head.
     fn pass_on(&mut self, from: SessionUid, incoming: &ClientMessage<'a>) {
-        self.push(&Record::Received { session: from, packet_id: incoming.packet_id });
+        let packet_id = incoming.packet_id;
+        self.push(&Record::Received { session: from, packet_id, exchange: None });
         let Some(stored) = self.found.messages.get(&incoming.message) else { return };
         let Some(message) = self.message(stored) else { return };
         let Ok(name) = TopicName::new(message.topic) else { return };
