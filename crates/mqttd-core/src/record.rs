@@ -225,10 +225,9 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&identifier.to_le_bytes());
             }
             Self::Message { message, origin, entries } => {
-                out.push(if origin.is_some() { MESSAGE_OF } else { MESSAGE });
-                if let Some(Origin { exchange, packet_id }) = origin {
-                    u64(out, exchange.0);
-                    out.extend_from_slice(&packet_id.get().to_le_bytes());
+                match origin {
+                    Some(origin) => origin.encode(out),
+                    None => out.push(MESSAGE),
                 }
                 message.encode(out);
                 out.extend_from_slice(entries);
@@ -244,12 +243,10 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&entry.to_le_bytes());
             }
             Self::Released { session, packet_id } => exchange(out, RELEASED, session, packet_id),
-            Self::Received { session, packet_id, exchange: None } => {
-                exchange(out, RECEIVED, session, packet_id);
-            }
-            Self::Received { session, packet_id, exchange: Some(number) } => {
-                exchange(out, RECEIVED_OF, session, packet_id);
-                u64(out, number.0);
+            Self::Received { session, packet_id, exchange: number } => {
+                let kind = if number.is_some() { RECEIVED_OF } else { RECEIVED };
+                exchange(out, kind, session, packet_id);
+                number.into_iter().for_each(|number| u64(out, number.0));
             }
             Self::Settled { exchange } => {
                 out.push(SETTLED);
@@ -378,6 +375,14 @@ impl<'a> Record<'a> {
     pub fn entries(bytes: &'a [u8]) -> impl Iterator<Item = Entry<'a>> {
         let mut fields = Fields(bytes);
         core::iter::from_fn(move || Entry::decode(&mut fields))
+    }
+}
+
+impl Origin {
+    fn encode(self, out: &mut Vec<u8>) {
+        out.push(MESSAGE_OF);
+        u64(out, self.exchange.0);
+        out.extend_from_slice(&self.packet_id.get().to_le_bytes());
     }
 }
 

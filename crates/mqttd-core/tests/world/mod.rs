@@ -10,6 +10,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 
 pub mod body;
+pub mod hello;
 pub mod said;
 
 use std::cell::RefCell;
@@ -19,10 +20,10 @@ use std::sync::Arc;
 use mqtt_proto::codec::Frame;
 use mqtt_proto::packet::{Connect, Packet, Will};
 use mqtt_proto::property::PropertyId;
-use mqtt_proto::{Offence, QoS, ReasonCode, Version};
+use mqtt_proto::{Offence, QoS, ReasonCode};
 use mqttd_core::begun::settle_exchanges;
 use mqttd_core::drops::DropReason;
-use mqttd_core::event::{Admission, Proof};
+use mqttd_core::event::Admission;
 use mqttd_core::ids::{ConnectionKey, ListenerId, Lsn, RecordId, ShardId};
 use mqttd_core::restore::{Restore, Restored};
 use mqttd_core::settings::Settings;
@@ -32,6 +33,7 @@ use mqttd_core::wire::WireBuffer;
 use mqttd_core::{Event, Shard};
 
 use body::{Body, Log, Out, Socket};
+pub use hello::*;
 pub use said::*;
 
 /// Shards and everything around them.
@@ -49,106 +51,6 @@ struct Inner {
     delivers_itself: bool,
     seed: u64,
     ticks: usize,
-}
-
-/// A Client's CONNECT in the making.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    version: Version,
-    name: String,
-    clean: bool,
-    keep_alive: u16,
-    username: Option<String>,
-    will: Option<Publish>,
-    props: Props,
-    is_assigned: bool,
-    listener: u16,
-    proof: Proof,
-}
-
-/// A 5.0 Client that begins anew and whose session ends with the connection.
-pub fn v5(name: &str) -> Hello {
-    Hello {
-        version: Version::V5,
-        name: name.into(),
-        clean: true,
-        keep_alive: 0,
-        username: None,
-        will: None,
-        props: vec![],
-        is_assigned: false,
-        listener: 0,
-        proof: Proof::None,
-    }
-}
-
-/// The same of 3.1.1.
-pub fn v311(name: &str) -> Hello {
-    Hello { version: Version::V311, ..v5(name) }
-}
-
-/// The same of 3.1.
-pub fn v31(name: &str) -> Hello {
-    Hello { version: Version::V31, ..v5(name) }
-}
-
-impl Hello {
-    /// Resumes the session and lets it outlive the connection by far.
-    pub fn resuming(mut self) -> Self {
-        self.clean = false;
-        if self.version == Version::V5 {
-            self.props.push(session_expiry(100_000));
-        }
-        self
-    }
-
-    pub fn clean(self, clean: bool) -> Self {
-        Self { clean, ..self }
-    }
-
-    pub fn with(mut self, prop: Prop) -> Self {
-        self.props.push(prop);
-        self
-    }
-
-    pub fn receive_maximum(self, maximum: u16) -> Self {
-        self.with(Prop::U16(PropertyId::ReceiveMaximum, maximum))
-    }
-
-    pub fn keep_alive(self, keep_alive: u16) -> Self {
-        Self { keep_alive, ..self }
-    }
-
-    pub fn user(self, username: &str) -> Self {
-        Self { username: Some(username.into()), ..self }
-    }
-
-    /// Its user has shown the password.
-    pub fn with_password(self, username: &str) -> Self {
-        Self { proof: Proof::Password, ..self.user(username) }
-    }
-
-    /// Will properties are those of the message.
-    pub fn will(self, will: Publish) -> Self {
-        Self { will: Some(will), ..self }
-    }
-
-    fn packet_bytes_max(&self) -> usize {
-        let max = self.props.iter().find_map(|prop| match prop {
-            Prop::U32(PropertyId::MaximumPacketSize, max) => Some(*max as usize),
-            _ => None,
-        });
-        max.unwrap_or(usize::MAX)
-    }
-
-    pub fn through(self, listener: u16) -> Self {
-        Self { listener, ..self }
-    }
-
-    /// Sends no identifier; the Server assigns the name.
-    pub fn assigned(self) -> Self {
-        Self { is_assigned: true, ..self }
-    }
 }
 
 /// A scripted Client on one connection.

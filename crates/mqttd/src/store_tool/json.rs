@@ -200,10 +200,7 @@ impl Line {
             Record::Message { message, origin, entries } => Self::Message {
                 id,
                 message: MessageLine::of(&message),
-                origin: origin.map(|Origin { exchange, packet_id }| OriginLine {
-                    exchange: Name(exchange.0),
-                    packet_id: packet_id.get(),
-                }),
+                origin: origin.map(OriginLine::of),
                 entries: Record::entries(entries).map(|entry| EntryLine::of(&entry)).collect(),
             },
             Record::Done { message, entry } => Self::Done { id, message: Name(message.0), entry },
@@ -238,11 +235,7 @@ impl Line {
             Record::Retained(message, source) => Self::Retained {
                 id,
                 message: MessageLine::of(&message),
-                source: source.map(|source| SourceLine {
-                    client_id: source.client_id.to_owned(),
-                    username: source.username.map(str::to_owned),
-                    listener: source.listener,
-                }),
+                source: source.map(SourceLine::of),
             },
             Record::Will { session, due, message } => Self::Will {
                 id,
@@ -312,11 +305,7 @@ impl Line {
                 (id, Record::Begun { session, packet_id, content: *content, reached: &entries })
             }
             Self::Retained { id, message, source } => {
-                let source = source.as_ref().map(|source| SourceRecord {
-                    client_id: &source.client_id,
-                    username: source.username.as_deref(),
-                    listener: source.listener,
-                });
+                let source = source.as_ref().map(SourceLine::source);
                 (id, Record::Retained(message.record()?, source))
             }
             Self::Will { id, session, due, message } => {
@@ -355,7 +344,29 @@ impl MessageLine {
     }
 }
 
+impl SourceLine {
+    fn of(source: SourceRecord<'_>) -> Self {
+        Self {
+            client_id: source.client_id.to_owned(),
+            username: source.username.map(str::to_owned),
+            listener: source.listener,
+        }
+    }
+
+    fn source(&self) -> SourceRecord<'_> {
+        SourceRecord {
+            client_id: &self.client_id,
+            username: self.username.as_deref(),
+            listener: self.listener,
+        }
+    }
+}
+
 impl OriginLine {
+    fn of(origin: Origin) -> Self {
+        Self { exchange: Name(origin.exchange.0), packet_id: origin.packet_id.get() }
+    }
+
     fn origin(&self) -> anyhow::Result<Origin> {
         let packet_id = PacketIdentifier::new(self.packet_id);
         let packet_id = packet_id.context("0 is no Packet Identifier")?;
