@@ -215,10 +215,11 @@ mod tests {
 
     fn subscribe(matching: &mut Matching, filter: &str, session: u32, qos: QoS, identifier: u32) {
         let options = SubscriptionOptions::with_qos(qos);
+        let subscriber = Subscriber::new(SessionKey(session), options, identifier);
         matching
             .subscribers
-            .get_or_insert_with(filter, Subscribers::default)
-            .insert(Subscriber::new(SessionKey(session), options, identifier));
+            .get_or_insert_with(filter, || Subscribers::One(subscriber))
+            .insert(subscriber);
         matching.changed();
     }
 

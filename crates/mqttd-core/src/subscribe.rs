@@ -240,10 +240,13 @@ impl Shard {
         if filter.starts_with(SHARE) {
             self.announce_member(key, filter, options, identifier, out);
         } else {
-            let subscribers =
-                self.matching.subscribers.get_or_insert_with(filter, Subscribers::default);
-            let is_first = subscribers.is_empty();
-            subscribers.insert(Subscriber::new(key, options, identifier));
+            let subscriber = Subscriber::new(key, options, identifier);
+            let mut is_first = false;
+            let subscribers = self.matching.subscribers.get_or_insert_with(filter, || {
+                is_first = true;
+                Subscribers::One(subscriber)
+            });
+            subscribers.insert(subscriber);
             if is_first {
                 self.announce_interest(filter, true, out);
             }
@@ -288,8 +291,7 @@ impl Shard {
             return;
         }
         if let Some(subscribers) = self.matching.subscribers.get_mut(filter) {
-            subscribers.remove(key);
-            if subscribers.is_empty() {
+            if subscribers.remove(key) {
                 self.matching.subscribers.remove(filter);
                 self.announce_interest(filter, false, out);
             }

@@ -1,6 +1,8 @@
 //! Who has subscribed to one filter: the value of the shard's `FilterTrie`.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use mqtt_proto::packet::SubscriptionOptions;
@@ -29,34 +31,29 @@ impl Subscriber {
     }
 }
 
-/// The subscribers of one filter, at most one entry for each session.
+/// The subscribers of one filter, at most one entry for each session. Most filters have one, which
+/// stands in the trie's node itself.
 #[derive(Debug)]
 pub(crate) enum Subscribers {
-    Few(Vec<Subscriber>),
-    Many(BTreeMap<SessionKey, Subscriber>),
-}
-
-impl Default for Subscribers {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
+    One(Subscriber),
+    Few(Box<Vec<Subscriber>>),
+    Many(Box<BTreeMap<SessionKey, Subscriber>>),
 }
 
 impl Subscribers {
     /// Adds or replaces the session's entry.
     pub(crate) fn insert(&mut self, subscriber: Subscriber) {
         match self {
+            Self::One(old) if old.session == subscriber.session => *old = subscriber,
+            Self::One(old) => *self = Self::Few(Box::new(vec![*old, subscriber])),
             Self::Few(list) => {
                 if let Some(old) = list.iter_mut().find(|old| old.session == subscriber.session) {
                     *old = subscriber;
                 } else if list.len() < SUBSCRIBERS_LIST_MAX {
-                    if list.is_empty() {
-                        list.reserve_exact(1);
-                    }
                     list.push(subscriber);
                 } else {
                     let all = list.drain(..).chain([subscriber]);
-                    *self = Self::Many(all.map(|entry| (entry.session, entry)).collect());
+                    *self = Self::Many(Box::new(all.map(|one| (one.session, one)).collect()));
                 }
             }
             Self::Many(tree) => {
@@ -65,28 +62,32 @@ impl Subscribers {
         }
     }
 
-    /// Removes the session's entry.
-    pub(crate) fn remove(&mut self, session: SessionKey) {
+    /// Removes the session's entry. Returns whether it was the last: then it is still there, and the
+    /// whole filter is to go.
+    #[must_use]
+    pub(crate) fn remove(&mut self, session: SessionKey) -> bool {
         match self {
-            Self::Few(list) => list.retain(|entry| entry.session != session),
+            Self::One(last) => return last.session == session,
+            Self::Few(list) => {
+                list.retain(|entry| entry.session != session);
+                if let [last] = list[..] {
+                    *self = Self::One(last);
+                }
+            }
             Self::Many(tree) => {
                 tree.remove(&session);
                 if tree.len() <= SUBSCRIBERS_LIST_MAX / 2 {
-                    *self = Self::Few(tree.values().copied().collect());
+                    *self = Self::Few(Box::new(tree.values().copied().collect()));
                 }
             }
         }
+        false
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    #[inline]
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&Subscriber)) {
         match self {
-            Self::Few(list) => list.is_empty(),
-            Self::Many(tree) => tree.is_empty(),
-        }
-    }
-
-    pub(crate) fn for_each(&self, f: impl FnMut(&Subscriber)) {
-        match self {
+            Self::One(subscriber) => f(subscriber),
             Self::Few(list) => list.iter().for_each(f),
             Self::Many(tree) => tree.values().for_each(f),
         }
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_session_has_one_entry_whatever_the_form() {
-        let mut all = Subscribers::default();
+        let mut all = Subscribers::One(subscriber(0, 0));
         for round in 1..=2 {
             for session in 0..100 {
                 all.insert(subscriber(session, round));
@@ -119,11 +120,18 @@ mod tests {
             seen += 1;
         });
         assert_eq!(seen, 100);
-        for session in 0..99 {
-            all.remove(SessionKey(session));
+        for session in 0..98 {
+            assert!(!all.remove(SessionKey(session)));
         }
-        assert!(matches!(all, Subscribers::Few(_)) && !all.is_empty());
-        all.remove(SessionKey(99));
-        assert!(all.is_empty());
+        assert!(matches!(&all, Subscribers::Few(list) if list.len() == 2));
+        assert!(!all.remove(SessionKey(98)));
+        assert!(matches!(&all, Subscribers::One(_)));
+        assert!(!all.remove(SessionKey(7)), "it is not there");
+        assert!(all.remove(SessionKey(99)));
+    }
+
+    #[test]
+    fn a_lone_subscriber_needs_no_memory_beside_the_node() {
+        assert_eq!(size_of::<Option<Subscribers>>(), 16);
     }
 }
