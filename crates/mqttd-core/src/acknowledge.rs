@@ -124,10 +124,24 @@ impl Shard {
         let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
-        if ready && online.held == 0 {
-            self.write_answer(key, &answer, out);
-        } else {
+        if !ready || online.held > 0 {
             self.hold(key, answer, wait);
+            return;
+        }
+        match answer {
+            Answer::Ack { packet_type, packet_id, reason: ReasonCode::Success }
+                if !self.settings.debug =>
+            {
+                if packet_type == PacketType::Puback {
+                    online.receiving = online.receiving.saturating_sub(1);
+                }
+                let wire = out.wire(online.connection).bytes_mut();
+                Ack::success(packet_id)
+                    .encode(packet_type, online.version, wire)
+                    .expect("an acknowledgement of four bytes fits");
+                self.stats.packets_sent += 1;
+            }
+            answer => self.write_answer(key, &answer, out),
         }
     }
 
@@ -305,7 +319,6 @@ impl Shard {
         true
     }
 
-    #[inline]
     fn write_answer<O: Output>(&mut self, key: SessionKey, answer: &Answer, out: &mut O) {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };

@@ -114,6 +114,21 @@ impl Shard {
         session.is_some_and(|session| reached.sessions.contains(&session.uid))
     }
 
+    /// To one session.
+    pub(crate) fn deliver_to_one<O: Output>(
+        &mut self,
+        key: SessionKey,
+        grant: &Grant,
+        message: &mut Passing<'_>,
+        now: Instant,
+        out: &mut O,
+    ) {
+        let mut frames = core::mem::take(&mut self.frames);
+        frames.begin(1);
+        self.deliver(key, grant, message, false, now, &mut frames, out);
+        self.frames = frames;
+    }
+
     /// One member of a shared subscription gets the message (4.8.2). Returns how many other shards
     /// will confirm.
     pub(crate) fn deliver_to_group<O: Output>(
@@ -137,8 +152,7 @@ impl Shard {
         };
         let Some((shard, to, grant)) = self.groups.choose(group, here, can_take) else { return 0 };
         if shard == self.id {
-            let mut frames = Frames::default();
-            self.deliver(to.key, &grant, message, false, now, &mut frames, out);
+            self.deliver_to_one(to.key, &grant, message, now, out);
             return 0;
         }
         let message = message.keep();

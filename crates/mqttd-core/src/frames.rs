@@ -29,10 +29,14 @@ pub(crate) struct Layout {
     pub(crate) packet_id: Option<PacketIdentifier>,
 }
 
+/// Layouts: two forms of properties, three QoS levels, RETAIN or not.
+const HEADS: usize = 12;
+
 /// Frame heads of the message in hand, by layout, so that each is encoded once for many receivers.
 #[derive(Default)]
 pub(crate) struct Frames {
-    heads: [Head; 12],
+    /// [`HEADS`] of them, from the first message for several receivers on.
+    heads: Vec<Head>,
     /// Bits of the heads that belong to the message in hand.
     valid: u16,
     /// Worth it only for several receivers.
@@ -52,6 +56,9 @@ impl Frames {
     pub(crate) fn begin(&mut self, receivers: usize) {
         self.valid = 0;
         self.receivers = receivers;
+        if receivers > 1 && self.heads.is_empty() {
+            self.heads.resize_with(HEADS, Head::default);
+        }
     }
 }
 

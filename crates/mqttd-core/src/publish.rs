@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType, Publish};
 use mqtt_proto::property::PropertyId;
-use mqtt_proto::qos::{PubrecOutcome, Received, SenderOffence};
+use mqtt_proto::qos::{PubrecOutcome, SenderOffence};
 use mqtt_proto::{Offence, PacketIdentifier, Properties, QoS, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
@@ -132,9 +132,7 @@ impl Shard {
         }
         self.begin_receiving(key)?;
         let session = &mut self.sessions[key.0 as usize];
-        if session.receiver.publish(packet_id) != Ok(Received::New) {
-            return Err(Offence::ReceiveMaximumExceeded);
-        }
+        session.receiver.publish_new(packet_id).map_err(|_| Offence::ReceiveMaximumExceeded)?;
         let reached = self.reached_before(key, packet_id, (message, dup), out);
         let is_repeated = reached.is_some();
         let origin = (is_durable && (self.shards > 1 || is_repeated))

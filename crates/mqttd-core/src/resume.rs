@@ -152,20 +152,25 @@ impl Shard {
                 return;
             }
         }
-        let mut frames = Frames::default();
         let message = Arc::clone(&kept.message);
         let extra = kept.extra.clone();
         let identifiers = extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
         let (qos, retain) = (kept.how.qos(), kept.how.retain());
         let layout = Layout { qos, retain, dup: false, packet_id: None };
         let mut passing = Passing::from_message(&message);
+        let mut frames = core::mem::take(&mut self.frames);
+        frames.begin(1);
         if qos > QoS::AtMostOnce {
             let kept = Some(kept);
             self.publish_to(key, kept, identifiers, &mut passing, layout, now, &mut frames, out);
+            self.frames = frames;
             return;
         }
         let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
-        match write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out) {
+        let written =
+            write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out);
+        self.frames = frames;
+        match written {
             Ok(()) => {
                 online.is_dropping = false;
                 self.sent_publish(key, message.topic(), message.payload().len(), layout, out);

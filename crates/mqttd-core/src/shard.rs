@@ -284,8 +284,7 @@ impl Shard {
                 let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
                 if there {
                     let mut passing = Passing::from_message(&message);
-                    let mut frames = Frames::default();
-                    self.deliver(to.key, &grant, &mut passing, false, now, &mut frames, out);
+                    self.deliver_to_one(to.key, &grant, &mut passing, now, out);
                     self.journal.close_message(&passing, origin, out);
                 } else {
                     let receipt = Receipt { token, origin, reached: None };

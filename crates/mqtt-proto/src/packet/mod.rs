@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::codec::{Frame, Reader, writer};
 use crate::error::{EncodeError, Offence};
+use crate::packet_id::PacketIdentifier;
 use crate::version::Version;
 
 pub mod ack;
@@ -151,7 +152,25 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn decode(version: Version, frame: Frame, bytes: &'a [u8]) -> Result<Self, Offence> {
         let body = bytes.get(frame.body..frame.len).ok_or(Offence::BodyTooShort)?;
+        if let Some(plain) = Self::plain_ack(frame.first_byte, body) {
+            return Ok(plain);
+        }
         Self::decode_body(version, frame.first_byte, body)
+    }
+
+    /// An acknowledgement of two bytes, the same in every version: most packets of QoS 1 and 2 are
+    /// one, and for them the general way costs more than all the rest of the work.
+    #[inline]
+    fn plain_ack(first_byte: u8, body: &[u8]) -> Option<Self> {
+        let &[high, low] = body else { return None };
+        let ack = Ack::success(PacketIdentifier::new(u16::from_be_bytes([high, low]))?);
+        Some(match first_byte {
+            0x40 => Self::Puback(ack),
+            0x50 => Self::Pubrec(ack),
+            0x62 => Self::Pubrel(ack),
+            0x70 => Self::Pubcomp(ack),
+            _ => return None,
+        })
     }
 
     /// Decodes from the first byte and the body behind the Remaining Length.

@@ -9,6 +9,7 @@ use core::fmt;
 mod receiver;
 mod ring;
 mod sender;
+mod slots;
 
 pub use receiver::{ReceiveMaximumExceeded, Received, Receiver};
 pub use sender::{

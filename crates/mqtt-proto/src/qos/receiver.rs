@@ -86,13 +86,24 @@ impl Receiver {
         if self.contains(id) {
             return Ok(Received::Duplicate);
         }
+        self.publish_new(id)?;
+        Ok(Received::New)
+    }
+
+    /// As [`Receiver::publish`] for an identifier of which [`Receiver::contains`] has just said that
+    /// it is not open.
+    ///
+    /// # Errors
+    /// As [`Receiver::publish`].
+    pub fn publish_new(&mut self, id: PacketIdentifier) -> Result<(), ReceiveMaximumExceeded> {
+        debug_assert!(!self.contains(id), "the identifier is open");
         if self.used >= self.limit.get() {
             return Err(ReceiveMaximumExceeded);
         }
         self.used += 1;
         self.open += 1;
         self.ids.insert(id.get());
-        Ok(Received::New)
+        Ok(())
     }
 
     /// An incoming PUBREL: was the identifier open? Send PUBCOMP in both cases, with reason 0x92

@@ -11,7 +11,8 @@
 //!
 //! What an exchange is (`S`) is the sender's affair.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use super::slots::Slots;
+use alloc::{boxed::Box, vec::Vec};
 
 /// How many identifiers there are: 1 to 65,535.
 const IDENTIFIERS: usize = 65_535;
@@ -25,7 +26,7 @@ const STRAGGLERS_MAX: usize = 64;
 
 pub(super) struct Ring<S> {
     /// Never begins with a hole.
-    slots: VecDeque<Option<S>>,
+    slots: Slots<S>,
     /// Older than the ring, in order.
     stragglers: Option<Box<Stragglers<S>>>,
     /// The identifier of the first slot, or the next one when there is no slot.
@@ -43,7 +44,7 @@ struct Stragglers<S> {
 
 impl<S> Ring<S> {
     pub(super) const fn new() -> Self {
-        Self { slots: VecDeque::new(), stragglers: None, first: 1, live: 0, mark: 1 }
+        Self { slots: Slots::new(), stragglers: None, first: 1, live: 0, mark: 1 }
     }
 
     /// Number of exchanges.
@@ -86,7 +87,7 @@ impl<S> Ring<S> {
     }
 
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut S> {
-        if let Some(Some(exchange)) = self.slots.get_mut(distance(self.first, id)) {
+        if let Some(exchange) = self.slots.get_mut(distance(self.first, id)) {
             return Some(exchange);
         }
         let list = &mut self.stragglers.as_mut()?.list;
@@ -95,12 +96,13 @@ impl<S> Ring<S> {
 
     /// Takes the exchange out; the last one takes all heap memory along.
     pub(super) fn remove(&mut self, id: u16) -> Option<S> {
-        let in_ring = self.slots.get_mut(distance(self.first, id)).and_then(Option::take);
+        let next = self.next_id();
+        let in_ring = self.slots.take(distance(self.first, id));
         let exchange = in_ring.or_else(|| self.remove_straggler(id))?;
         self.live -= 1;
         if self.live == 0 {
-            self.first = self.next_id();
-            self.slots = VecDeque::new();
+            self.first = next;
+            self.slots = Slots::new();
         } else {
             self.drop_front_holes();
             while self.is_sparse(self.slots.len()) && self.straggler_count() < STRAGGLERS_MAX {
@@ -113,10 +115,9 @@ impl<S> Ring<S> {
     /// All exchanges with their identifiers, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &S)> {
         let stragglers = self.stragglers.iter().flat_map(|old| &old.list);
-        let slots = self.slots.iter().enumerate();
-        stragglers.map(|(id, exchange)| (*id, exchange)).chain(slots.filter_map(|(index, slot)| {
-            slot.as_ref().map(|exchange| (identifier(self.first, index), exchange))
-        }))
+        let slots = self.slots.iter();
+        let slots = slots.map(|(index, exchange)| (identifier(self.first, index), exchange));
+        stragglers.map(|(id, exchange)| (*id, exchange)).chain(slots)
     }
 
     /// Lets the next [`Ring::go_on`] begin with the oldest.
@@ -134,7 +135,7 @@ impl<S> Ring<S> {
         }
         for index in distance(self.first, self.mark)..self.slots.len() {
             self.mark = identifier(self.first, index);
-            if let Some(Some(exchange)) = self.slots.get_mut(index) {
+            if let Some(exchange) = self.slots.get_mut(index) {
                 if !f(self.mark, exchange) {
                     return;
                 }
@@ -167,12 +168,10 @@ impl<S> Ring<S> {
     }
 
     fn drop_front_holes(&mut self) {
-        while let Some(None) = self.slots.front() {
+        while self.slots.begins_with_hole() {
             self.pop_front();
         }
-        if self.slots.capacity() > 256 && self.slots.len() < self.slots.capacity() / 8 {
-            self.slots.shrink_to(self.slots.len() * 2);
-        }
+        self.slots.shrink();
     }
 
     /// Would `len` slots have too many holes?
@@ -191,7 +190,7 @@ impl<S> Ring<S> {
 
     /// Moves all slots aside, because the next one would be too far off or not behind them.
     fn put_all_aside(&mut self) {
-        for (index, slot) in core::mem::take(&mut self.slots).into_iter().enumerate() {
+        for (index, slot) in self.slots.drain().enumerate() {
             if let Some(exchange) = slot {
                 self.add_straggler(identifier(self.first, index), exchange);
             }
@@ -249,7 +248,8 @@ mod tests {
         assert_eq!((ring.remove(2), ring.remove(3)), (Some(2), Some(3)));
         assert_eq!((ring.remove(2), ring.slots.len(), ring.len()), (None, 4, 2));
         assert_eq!((ring.remove(1), ring.slots.len(), ring.first), (Some(1), 1, 4));
-        assert_eq!((ring.remove(4), ring.slots.capacity(), ring.first), (Some(4), 0, 5));
+        assert_eq!((ring.remove(4), ring.first), (Some(4), 5));
+        assert!(matches!(ring.slots, Slots::One(None)), "the memory has gone");
         assert_eq!(ring.push(5), 5);
     }
 

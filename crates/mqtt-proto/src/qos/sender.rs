@@ -129,7 +129,7 @@ impl fmt::Display for RestoreError {
 impl core::error::Error for RestoreError {}
 
 /// The exchanges in flight towards one peer. `T` is what must be sent again until it is
-/// acknowledged. An empty one owns no heap memory.
+/// acknowledged. With at most one exchange it owns no heap memory.
 pub struct Sender<T> {
     exchanges: Ring<Exchange<T>>,
     /// Exchanges not yet sent again on this connection.

@@ -156,7 +156,7 @@ impl ShardTask {
                         let client_id = self.shard.client_id(ConnectionKey(key));
                         self.body.received(client_id.unwrap_or_default(), &packet);
                     }
-                    self.handle(Event::Packet(ConnectionKey(key), packet));
+                    self.handle_packet(key, packet);
                 }
                 Err(offence) => self.offend(key, offence),
             }

@@ -139,6 +139,13 @@ impl ShardTask {
         self.shard.handle(event, now, &mut self.body);
     }
 
+    /// As [`ShardTask::handle`], where it is worth being compiled for this one kind of event.
+    #[inline(always)]
+    pub(super) fn handle_packet(&mut self, key: u32, packet: Packet<'_>) {
+        let event = Event::Packet(ConnectionKey(key), packet);
+        self.shard.handle(event, self.body.now, &mut self.body);
+    }
+
     // === Mailbox ===
 
     pub(super) fn open_mailbox(&mut self) {
