@@ -40,18 +40,24 @@ docs: build ## man pages and completions of the tools, into target/docs; mqttd.c
 		$(target)/release/$$tool --generate zsh >$(target)/docs/_$$tool && \
 		$(target)/release/$$tool --generate fish >$(target)/docs/$$tool.fish || exit 1; \
 	done
+	$(target)/release/mqttd --generate man >$(target)/docs/mqttd.8
+	$(target)/release/mqttd --generate bash >$(target)/docs/mqttd.bash
+	$(target)/release/mqttd --generate zsh >$(target)/docs/_mqttd
+	$(target)/release/mqttd --generate fish >$(target)/docs/mqttd.fish
 	MQTTD_BLESS=1 $(CARGO) test --quiet -p mqttd-conf --test manual
 	cp docs/reference/mqttd.conf.5 $(target)/docs/
 
 install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherwise
-	install -d $(bin) $(share)/man/man1 $(share)/man/man5
+	install -d $(bin) $(share)/man/man1 $(share)/man/man5 $(share)/man/man8
 	install -d $(share)/bash-completion/completions $(share)/zsh/site-functions
 	install -d $(share)/fish/vendor_completions.d
 	for program in mqttd $(tools); do \
 		install -m 755 $(target)/release/$$program $(bin)/ || exit 1; \
 	done
 	for tool in $(generating); do \
-		install -m 644 $(target)/docs/$$tool.1 $(share)/man/man1/ && \
+		install -m 644 $(target)/docs/$$tool.1 $(share)/man/man1/ || exit 1; \
+	done
+	for tool in mqttd $(generating); do \
 		install -m 644 $(target)/docs/$$tool.bash \
 			$(share)/bash-completion/completions/$$tool && \
 		install -m 644 $(target)/docs/_$$tool $(share)/zsh/site-functions/ && \
@@ -59,6 +65,7 @@ install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherw
 			$(share)/fish/vendor_completions.d/ || exit 1; \
 	done
 	install -m 644 $(target)/docs/mqttd.conf.5 $(share)/man/man5/
+	install -m 644 $(target)/docs/mqttd.8 $(share)/man/man8/
 
 bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 	@scripts/bench

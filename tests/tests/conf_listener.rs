@@ -379,3 +379,41 @@ fn port_and_bind_address_open_the_default_listener() {
     let broker = Broker::config(&format!("allow_anonymous true\n{LISTENERS}"));
     assert!(!accepts("127.0.0.2", broker.port()), "an address that was not named");
 }
+
+/// A PROXY header of version 2 from 192.0.2.7, with what the proxy says of the client's TLS.
+fn proxy_v2(tls: Option<(u8, &str)>) -> Vec<u8> {
+    let mut body = vec![192, 0, 2, 7, 192, 0, 2, 9, 0xd4, 0x31, 0x07, 0x5b];
+    if let Some((client, common_name)) = tls {
+        // PP2_TYPE_SSL: client flags, verify (0: the certificate is good), then the name.
+        let mut field = vec![client, 0, 0, 0, 0, 0x22, 0, common_name.len() as u8];
+        field.extend_from_slice(common_name.as_bytes());
+        body.extend_from_slice(&[0x20, 0, field.len() as u8]);
+        body.extend(field);
+    }
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0".to_vec();
+    header.push(body.len() as u8);
+    header.extend(body);
+    header
+}
+
+#[test]
+fn proxy_protocol_v2_require_tls_wants_tls_before_the_proxy() {
+    only_our_broker!("enable_proxy_protocol came with 2.1");
+    let broker = Broker::prepared(
+        broker_under_test(),
+        "allow_anonymous true\nlistener {port} 127.0.0.1\nenable_proxy_protocol 2\n\
+         proxy_protocol_v2_require_tls true\nuse_identity_as_username true\n",
+    )
+    .started();
+    let ask = |tls| connack(broker.port(), &proxy_v2(tls), HELLO);
+    assert_eq!(ask(None), None);
+    assert_eq!(ask(Some((0, "pump"))), None, "a field that says: no TLS");
+    assert_eq!(ask(Some((0x07, "pump"))), Some(0));
+    let log = broker.log();
+    assert!(log.contains("the PROXY header shows no TLS"), "{log}");
+    assert!(log.contains("from 192.0.2.7:54321") && log.contains("u'pump'"), "{log}");
+    // Without the version that can say it, there is nothing to look at.
+    let text = "listener {port}\nenable_proxy_protocol 1\nproxy_protocol_v2_require_tls true\n";
+    let said = Broker::prepared(broker_under_test(), text).run_to_end(&["--test-config"]).exits(3);
+    assert!(said.err().contains("add enable_proxy_protocol 2"), "{said}");
+}

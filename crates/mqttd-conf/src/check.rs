@@ -8,7 +8,7 @@ use crate::config::{
     Address, Auth, Bridge, BridgeVersion, Config, Durability, Listener, LogDestination, Protocol,
     ProxyHeader, Tls,
 };
-use crate::directive::{Scope, Status};
+use crate::directive::Scope;
 use crate::directives::find;
 use crate::line::Place;
 use crate::load::Report;
@@ -167,6 +167,13 @@ fn settle_listener(draft: ListenerDraft, globals: &Globals, report: &mut Report)
     listener.proxy = draft
         .proxy_version
         .map(|version| ProxyHeader { version, requires_tls: draft.proxy_requires_tls });
+    let reads_v2 = draft.proxy_version == Some(2);
+    if let (true, false, Some(place)) =
+        (draft.proxy_requires_tls, reads_v2, draft.lines.get("proxy_protocol_v2_require_tls"))
+    {
+        let what = "proxy_protocol_v2_require_tls has nothing to look at";
+        report.conflict(place, what, "add enable_proxy_protocol 2, or remove it");
+    }
     listener.tls = settle_tls(draft.tls, &draft.lines, report);
     check_identity(&listener, &draft.lines, report);
     check_web(&listener, &draft.lines, report);
@@ -247,11 +254,11 @@ fn check_web(listener: &Listener, lines: &Lines, report: &mut Report) {
     {
         report.note(place, "websockets_origin has no effect without protocol websockets");
     }
-    let is_planned = find("http_dir").is_some_and(|row| row.status == Status::Planned);
-    if let (true, Protocol::HttpApi, Some(place)) =
-        (is_planned, listener.protocol, lines.get("protocol"))
-    {
-        report.note(place, "protocol http_api has no effect yet; this listener is not opened");
+    for name in ["http_dir", "trusted_proxy"] {
+        if let (Protocol::Mqtt, Some(place)) = (listener.protocol, lines.get(name)) {
+            let what = "has no effect without protocol websockets or http_api";
+            report.note(place, format!("{name} {what}"));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! apply to its clients. Global options have already been merged in here by `check.rs`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::Auth;
@@ -216,4 +217,75 @@ pub struct Web {
     pub origins: Vec<String>,
     /// `http_dir`: folder of static files.
     pub http_dir: Option<PathBuf>,
+    /// `trusted_proxy`: whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// An address, or all that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let is_number = |bits: &&str| bits.bytes().all(|byte| byte.is_ascii_digit());
+        let bits = match bits {
+            Some(bits) => Some(bits).filter(is_number)?.parse().ok()?,
+            None => bits_max,
+        };
+        (bits <= bits_max).then_some(Network { address, bits })
+    }
+
+    /// Whether the address belongs to it. An IPv4 address in IPv6 clothes counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let begin = |address: u128, width: u32| {
+            address.checked_shr(width - u32::from(self.bits)).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                begin(own.to_bits().into(), 32) == begin(other.to_bits().into(), 32)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                begin(own.to_bits(), 128) == begin(other.to_bits(), 128)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_what_begins_alike() {
+        for (network, inside, outside) in [
+            ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
+            ("10.0.0.0/8", "10.255.1.2", "11.0.0.0"),
+            ("10.0.0.1", "::ffff:10.0.0.1", "::1"),
+            ("192.0.2.128/25", "192.0.2.255", "192.0.2.127"),
+            ("2001:db8::/32", "2001:db8:1::1", "2001:db9::1"),
+            ("::1", "::1", "::2"),
+            ("0.0.0.0/0", "6.6.6.6", "::1"),
+            ("::/0", "::1", "6.6.6.6"),
+        ] {
+            let parsed = Network::parse(network).unwrap();
+            assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+        for wrong in ["", "a", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0/8"] {
+            assert_eq!(Network::parse(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ const MOSQUITTO: &str = "
     websockets_headers_size websockets_log_level websockets_origin
     store_clean_interval ffdc_output max_log_entries trace_level trace_output";
 
-const OURS: &str = "check_payload_format durability threads shards unix_socket_mode";
+const OURS: &str = "check_payload_format durability threads shards trusted_proxy unix_socket_mode";
 
 #[test]
 fn every_option_of_mosquitto_has_a_row_and_every_row_is_known() {
@@ -67,6 +67,8 @@ fn companions(name: &str) -> &'static str {
         | "ciphers"
         | "ciphers_tls1.3"
         | "disable_client_cert_date_checks" => "certfile /c\nkeyfile /k",
+        "http_dir" | "trusted_proxy" => "protocol websockets",
+        "proxy_protocol_v2_require_tls" => "enable_proxy_protocol 2",
         "durability" => "persistence true",
         "bridge_certfile" => "bridge_keyfile /k",
         "bridge_keyfile" => "bridge_certfile /c",
@@ -201,6 +203,9 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
             (&["3", "4,5", "3, 4, 5", "4 5", ",4,"], &["", "6", ",", "4,6"])
         }
         "socket_domain" => (&["ipv4", "ipv6"], &["", "unix"]),
+        "trusted_proxy" => {
+            (&["10.0.0.1", "10.0.0.0/8 # lan", "::1", "fd00::/8"], &["", "proxy", "10.0.0.0/33"])
+        }
         "unix_socket_mode" => (&["0660", "777", "0600 # us"], &["", "0888", "1777", "rw"]),
         "mount_point" => (&["a/", "a b"], &["", "a/#", "+/a"]),
         "tls_version" | "bridge_tls_version" => {

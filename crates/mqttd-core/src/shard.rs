@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use mqtt_proto::packet::{Disconnect, Packet, PacketType};
 use mqtt_proto::property::PropertyId;
-use mqtt_proto::{Offence, ReasonCode};
+use mqtt_proto::{Offence, QoS, ReasonCode};
 use slab::Slab;
 
 use crate::acknowledge::{HeldAnswers, Wait};
@@ -174,6 +174,14 @@ impl Shard {
     /// Sessions now, connected or not.
     pub fn session_count(&self) -> u32 {
         self.sessions.len() as u32
+    }
+
+    /// Every subscription of the sessions here, in no order: Client Identifier, filter, QoS.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, &str, QoS)> {
+        self.sessions.iter().flat_map(|(_, session)| {
+            let subscriptions = session.subscriptions.iter();
+            subscriptions.map(|it| (&*session.client_id, &*it.filter, it.options.qos))
+        })
     }
 
     /// The Client Identifier of a connection, for log lines.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::generate::Generate;
 use crate::logging::Verbosity;
 use crate::store_tool::Task;
 
@@ -20,6 +21,7 @@ use crate::store_tool::Task;
         mqttd -c /etc/mqttd/mqttd.conf     as the file says; SIGHUP reads it again\n  \
         mqttd -p 1884 -v                   another port, and every packet in the log\n  \
         mqttd -c my.conf --test-config     check the file and exit\n  \
+        mqttd reload -c my.conf            have the running broker take it\n  \
         mqttd store import-mosquitto /var/lib/mosquitto/mosquitto.db /var/lib/mqttd\n\n\
         Exit codes: 0 stopped as asked; 1 a port can't be opened; 3 wrong option or configuration;\n\
         13 a password or ACL file can't be read."
@@ -52,6 +54,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) test_config: bool,
 
+    /// Write the man page or a shell's completions to the standard output
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) generate: Option<Generate>,
+
     /// Set by `-d` for the process it starts
     #[arg(long, hide = true)]
     pub(crate) in_background: bool,
@@ -60,6 +66,15 @@ pub(crate) struct Args {
 /// What `mqttd` does instead of being a broker.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check the configuration, then have the running broker take it; exits with 3 if it is wrong
+    Reload {
+        /// The broker's configuration file, whose pid_file tells which process it is
+        #[arg(short = 'c', long = "config-file", value_name = "FILE")]
+        config_file: Option<PathBuf>,
+        /// The broker's process number
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(2..))]
+        pid: Option<i32>,
+    },
     /// Look after the store of a broker with `persistence true`
     Store {
         #[command(subcommand)]

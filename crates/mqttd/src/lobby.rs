@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_auth::{ScramError, Verdict};
-use mqtt_net::websocket::{AcceptOptions, accept_websocket};
-use mqtt_net::{PeerAddress, Stream, proxy_header};
+use mqtt_net::http::Request;
+use mqtt_net::{PeerAddress, Stream};
 use mqtt_proto::codec::Frame;
 use mqtt_proto::packet::{Auth, Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
@@ -23,12 +23,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use crate::authenticate::{Exchange, Step};
+use crate::http::Visit;
 use crate::live::{Door, Live};
 use mqttd_conf::LogType;
 
 use crate::mailbox::{Item, Newcomer, Transport};
 use crate::permit::Permit;
 use crate::run::Broker;
+use crate::transport::{self, Spoken};
 use crate::wording;
 
 /// The largest CONNECT packet, as in Mosquitto: a client identifier, a will and credentials fit.
@@ -49,6 +51,13 @@ enum Turned {
     Away(String),
     /// Refused with this code, in the Client's own version.
     Refused(Version, ReasonCode, String),
+}
+
+/// What has become of an accepted connection.
+enum Arrived {
+    AtItsShard,
+    /// It speaks HTTP, which has deadlines of its own.
+    Http(Stream, Request, Permit),
 }
 
 /// Who a Client has turned out to be.
@@ -75,7 +84,13 @@ pub(crate) async fn receive(
     visitor.log_new_connection();
     let arrival = tokio::time::timeout(CONNECT_TIMEOUT, visitor.receive(stream, permit)).await;
     let text = match arrival {
-        Ok(Ok(())) => return,
+        Ok(Ok(Arrived::AtItsShard)) => return,
+        Ok(Ok(Arrived::Http(stream, request, _permit))) => {
+            match visitor.serve_http(stream, request).await {
+                Ok(()) => return,
+                Err(text) => text,
+            }
+        }
         Ok(Err(text)) => text,
         Err(_) => format!("no CONNECT within {} seconds, MQTT-3.1.4-1", CONNECT_TIMEOUT.as_secs()),
     };
@@ -110,6 +125,10 @@ impl Visitor<'_> {
 
     fn log_new_connection(&self) {
         let logger = &self.broker.logger;
+        // One line for each look at the metrics would be many.
+        if self.conf().protocol == Protocol::HttpApi {
+            return;
+        }
         if logger.connection_messages() && logger.is_on(LogType::Notice) {
             let peer = self.peer.to_string();
             let text = wording::new_connection(&peer, self.port());
@@ -118,8 +137,13 @@ impl Visitor<'_> {
     }
 
     /// `Err` holds what the log says.
-    async fn receive(&mut self, stream: Stream, permit: Permit) -> Result<(), String> {
-        let (mut stream, certificate_user) = self.open_transport(stream).await?;
+    async fn receive(&mut self, stream: Stream, permit: Permit) -> Result<Arrived, String> {
+        let message_bytes_max = u64::from(self.live.settings.packet_bytes_max) * 2;
+        let spoken = transport::open(self.door, message_bytes_max, &mut self.peer, stream).await?;
+        let (mut stream, certificate_user) = match spoken {
+            Spoken::Mqtt(stream, certificate_user) => (stream, certificate_user),
+            Spoken::Http(stream, request) => return Ok(Arrived::Http(stream, request, permit)),
+        };
         let mut bytes = Vec::new();
         let turned = match self.read_connect(&mut stream, &mut bytes).await {
             Ok(len) => {
@@ -128,7 +152,7 @@ impl Visitor<'_> {
                 match known {
                     Ok(known) => {
                         self.hand_over(stream, permit, bytes, rest, known);
-                        return Ok(());
+                        return Ok(Arrived::AtItsShard);
                     }
                     Err(turned) => turned,
                 }
@@ -144,48 +168,10 @@ impl Visitor<'_> {
         }
     }
 
-    /// PROXY header, TLS and WebSocket, as the listener has them. Returns the user name that a
-    /// certificate gives.
-    async fn open_transport(
-        &mut self,
-        mut stream: Stream,
-    ) -> Result<(Stream, Option<String>), String> {
-        let conf = self.conf().clone();
-        if let Some(proxy) = conf.proxy {
-            let version = match proxy.version {
-                1 => proxy_header::Version::V1,
-                _ => proxy_header::Version::V2,
-            };
-            let header = proxy_header::read(&mut stream, version)
-                .await
-                .map_err(|error| format!("protocol error ({error})"))?;
-            if let Some(source) = header.source {
-                self.peer = PeerAddress::Ip(source);
-            }
-        }
-        let mut certificate_user = None;
-        if let Some(tls) = &self.door.tls {
-            stream = tls.server.accept(stream).await.map_err(|error| error.to_string())?;
-            if conf.identity.use_identity_as_username || conf.identity.use_subject_as_username {
-                let certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
-                let name = certificate.and_then(|certificate| {
-                    if conf.identity.use_subject_as_username {
-                        Some(certificate.subject)
-                    } else {
-                        certificate.common_name
-                    }
-                });
-                certificate_user = Some(name.ok_or("not authorised (no name in the certificate)")?);
-            }
-        }
-        if conf.protocol == Protocol::Websockets {
-            let options = AcceptOptions {
-                allowed_origins: &conf.web.origins,
-                max_message: u64::from(self.live.settings.packet_bytes_max) * 2,
-            };
-            stream = accept_websocket(stream, options).await.map_err(|error| error.to_string())?;
-        }
-        Ok((stream, certificate_user))
+    async fn serve_http(&self, stream: Stream, request: Request) -> Result<(), String> {
+        let (broker, live, door) = (self.broker, self.live, self.door);
+        let listener = self.listener;
+        Visit { broker, live, door, listener, request }.serve(stream).await
     }
 
     /// Reads until a whole CONNECT is at the front of `bytes`; returns its length.
@@ -560,7 +546,8 @@ impl Verifier {
         Self { places: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)) }
     }
 
-    async fn verify(
+    /// Checks a password.
+    pub(crate) async fn verify(
         &self,
         passwords: Arc<mqtt_auth::PasswordFile>,
         user: String,

@@ -32,6 +32,8 @@ pub(crate) enum Item {
     Publish { topic: String, payload: Vec<u8>, retain: bool },
     /// A reloaded configuration.
     Settings(Arc<Settings>),
+    /// Subscriptions are asked for, as lines for people (SIGUSR2).
+    Subscriptions(oneshot::Sender<Vec<String>>),
     /// Counters are asked for.
     Stats(oneshot::Sender<ShardReport>),
     /// A sync of the store has ended.

@@ -11,6 +11,8 @@ mod clock;
 mod daemon;
 mod durability;
 mod exit;
+mod generate;
+mod http;
 mod inherited;
 mod listen;
 mod live;
@@ -30,6 +32,8 @@ mod shard;
 mod signals;
 mod store_tool;
 mod sys;
+mod tell;
+mod transport;
 mod waiting;
 mod watch;
 mod wording;
@@ -39,7 +43,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 
 fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
@@ -51,23 +55,42 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    if let Some(args::Command::Migrate { config_file }) = &args.command {
-        return match migrate::migrate(config_file, &mut std::io::stdout().lock()) {
-            Ok(exit) => exit.into(),
-            Err(error) => {
-                eprintln!("mqttd: {error}");
-                Exit::Failed.into()
-            }
+    if let Some(what) = args.generate {
+        return match generate::write(what, &mut std::io::stdout().lock()) {
+            Ok(()) => Exit::Stopped.into(),
+            Err(error) => fail(&error),
         };
     }
-    if let Some(args::Command::Store { task }) = &args.command {
-        return store_tool::run(task);
-    }
-    match run::run(&args) {
-        Ok(()) => Exit::Stopped.into(),
-        Err(ended) => {
-            eprintln!("mqttd: {:#}", ended.error);
-            ended.exit.into()
+    match &args.command {
+        Some(args::Command::Migrate { config_file }) => {
+            match migrate::migrate(config_file, &mut std::io::stdout().lock()) {
+                Ok(exit) => exit.into(),
+                Err(error) => fail(&error),
+            }
         }
+        Some(args::Command::Store { task }) => store_tool::run(task),
+        Some(args::Command::Reload { config_file, pid }) => {
+            match tell::reload(config_file.as_deref(), *pid) {
+                Ok(pid) => {
+                    println!("Process {pid} has been told; its log says how it went.");
+                    Exit::Stopped.into()
+                }
+                Err(ended) => end(&ended),
+            }
+        }
+        None => match run::run(&args) {
+            Ok(()) => Exit::Stopped.into(),
+            Err(ended) => end(&ended),
+        },
     }
+}
+
+fn end(ended: &Ended) -> ExitCode {
+    eprintln!("mqttd: {:#}", ended.error);
+    ended.exit.into()
+}
+
+fn fail(error: &std::io::Error) -> ExitCode {
+    eprintln!("mqttd: {error}");
+    Exit::Failed.into()
 }

@@ -20,8 +20,8 @@ pub(crate) struct Permit {
 }
 
 impl Places {
-    #[cfg(test)]
-    fn taken(&self) -> u32 {
+    /// How many there are now.
+    pub(crate) fn taken(&self) -> u32 {
         self.taken.load(Ordering::Relaxed)
     }
 

@@ -1,7 +1,8 @@
 //! Start and stop, told from top to bottom.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,6 +21,7 @@ use crate::durability::{
     self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder, StoreReport,
 };
 use crate::exit::{Ended, Ends, Exit};
+use crate::http::Numbers;
 use crate::inherited::Inherited;
 use crate::live::{FileUnusable, Live};
 use crate::lobby::Verifier;
@@ -54,6 +56,10 @@ pub(crate) struct Broker {
     pub(crate) places: Arc<Places>,
     /// Connections that wait for their CONNECT.
     pub(crate) seats: Seats,
+    /// `$SYS` as it was published last.
+    pub(crate) sys: Mutex<SysTree>,
+    /// What HTTP clients are told.
+    pub(crate) numbers: Numbers,
     /// A configuration has been reloaded.
     pub(crate) reloaded: tokio::sync::Notify,
     live: RwLock<Arc<Live>>,
@@ -194,6 +200,8 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         verifier: Verifier::new(),
         places: Arc::new(Places::default()),
         seats: Seats::new(LOBBY_SEATS_MAX),
+        sys: Mutex::default(),
+        numbers: Numbers::default(),
         reloaded: tokio::sync::Notify::new(),
         live: RwLock::new(Arc::new(live)),
     });
@@ -367,10 +375,7 @@ async fn serve(
                 }
             }
             Request::Save => broker.mailboxes.iter().for_each(|m| m.send(Item::SyncNow)),
-            Request::PrintTree => broker.logger.line(
-                LogType::Information,
-                format_args!("SIGUSR2: the subscription tree is not printed."),
-            ),
+            Request::PrintTree => print_subscriptions(broker).await,
         }
     }
     notify.stopping();
@@ -380,6 +385,23 @@ async fn serve(
     stop(broker).await;
     workers.join();
     Ok(())
+}
+
+/// Writes each subscription to the standard output: filter, QoS and Client Identifier, sorted.
+async fn print_subscriptions(broker: &Broker) {
+    let mut lines = Vec::new();
+    for mailbox in &broker.mailboxes {
+        let (done, answer) = oneshot::channel();
+        mailbox.send(Item::Subscriptions(done));
+        lines.extend(answer.await.unwrap_or_default());
+    }
+    lines.sort_unstable();
+    // Who reads the standard output may be slow, or gone.
+    tokio::task::spawn_blocking(move || {
+        let mut out = std::io::stdout().lock();
+        let _ = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+        let _ = out.flush();
+    });
 }
 
 /// Closes every connection, then every log.
@@ -412,7 +434,6 @@ async fn stop(broker: &Broker) {
 
 /// Publishes `$SYS` every `sys_interval`.
 async fn publish_sys(broker: Arc<Broker>) {
-    let mut tree = SysTree::default();
     loop {
         let interval = broker.live().config.general.sys_interval;
         let Some(interval) = interval else {
@@ -422,18 +443,13 @@ async fn publish_sys(broker: Arc<Broker>) {
         };
         let report = report(&broker).await;
         let more = store_topics(&report, &broker.live().config.persistence);
-        let body = BodyCounters {
-            bytes_received: report.bytes_received,
-            bytes_sent: report.bytes_sent,
-            sockets_accepted: broker.places.total(),
-            connects_received: report.connects_received,
-            packets_waiting: None,
-            bytes_waiting: report.bytes_waiting,
-            retained_bytes: None,
-            heap: None,
-        };
+        let body = body_counters(&broker, &report);
         let snapshot = Snapshot { stats: &report.stats, body: &body, more: &more };
-        for (topic, payload) in tree.update(snapshot, broker.clock.uptime()) {
+        let changes = {
+            let mut tree = broker.sys.lock().expect("no holder of the lock can panic");
+            tree.update(snapshot, broker.clock.uptime())
+        };
+        for (topic, payload) in changes {
             let payload = payload.into_bytes();
             broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
         }
@@ -451,8 +467,22 @@ async fn feed_watchdog(broker: Arc<Broker>, notify: Arc<Notify>) {
     }
 }
 
+/// The body's counters.
+pub(crate) fn body_counters(broker: &Broker, report: &ShardReport) -> BodyCounters {
+    BodyCounters {
+        bytes_received: report.bytes_received,
+        bytes_sent: report.bytes_sent,
+        sockets_accepted: broker.places.total(),
+        connects_received: report.connects_received,
+        packets_waiting: None,
+        bytes_waiting: report.bytes_waiting,
+        retained_bytes: None,
+        heap: None,
+    }
+}
+
 /// The sum of all shards' counters.
-async fn report(broker: &Broker) -> ShardReport {
+pub(crate) async fn report(broker: &Broker) -> ShardReport {
     let mut sum = ShardReport::default();
     for mailbox in &broker.mailboxes {
         let (done, answer) = oneshot::channel();
@@ -466,7 +496,7 @@ async fn report(broker: &Broker) -> ShardReport {
 
 /// What the store says of itself, below `$SYS/broker/`.
 fn store_topics(report: &ShardReport, config: &Persistence) -> Vec<(String, String)> {
-    let Some(StoreReport { stats, state }) = &report.store else { return Vec::new() };
+    let Some(StoreReport { state, .. }) = &report.store else { return Vec::new() };
     let levels = Levels::new(config);
     let [crash, power] = losses(levels.default()).map(|seconds| format!("{seconds} seconds"));
     let texts = [
@@ -475,18 +505,29 @@ fn store_topics(report: &ShardReport, config: &Persistence) -> Vec<(String, Stri
         ("store/loss/crash", crash),
         ("store/loss/power cut", power),
     ];
-    let numbers = [
-        ("store/records", stats.live_records),
-        ("store/log/bytes", stats.log_bytes),
-        ("store/log/segments", stats.segments),
-        ("store/bytes/caller", stats.caller_bytes),
-        ("store/bytes/written", stats.written_bytes),
-        ("store/commits", stats.commits),
-        ("store/commits/refused", stats.refused),
-        ("store/syncs", stats.syncs),
-    ];
+    let numbers = store_numbers(report);
     let numbers = numbers.map(|(topic, value)| (topic, value.to_string()));
     texts.into_iter().chain(numbers).map(|(topic, text)| (topic.to_owned(), text)).collect()
+}
+
+/// The store's counters, by their topics below `$SYS/broker/`.
+pub(crate) fn store_numbers(
+    report: &ShardReport,
+) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    let stats = report.store.as_ref().map(|store| store.stats);
+    let numbers = stats.map(|stats| {
+        [
+            ("store/records", stats.live_records),
+            ("store/log/bytes", stats.log_bytes),
+            ("store/log/segments", stats.segments),
+            ("store/bytes/caller", stats.caller_bytes),
+            ("store/bytes/written", stats.written_bytes),
+            ("store/commits", stats.commits),
+            ("store/commits/refused", stats.refused),
+            ("store/syncs", stats.syncs),
+        ]
+    });
+    numbers.into_iter().flatten()
 }
 
 /// The PID file, removed at the end.

@@ -88,6 +88,35 @@ impl SysTree {
     }
 }
 
+impl SysTree {
+    /// The most Clients at a time, as far as this tree has seen them.
+    pub(crate) fn clients_maximum(&self) -> u64 {
+        self.clients_maximum
+    }
+
+    /// The moving averages below `load/`, as of the last update.
+    pub(crate) fn loads(&self) -> Vec<(String, f64)> {
+        let of = |(name, load): (&&str, &Load)| {
+            let averages = WINDOWS.iter().zip(load.averages);
+            let topic = |minutes| format!("load/{name}/{minutes}min");
+            averages.map(|((minutes, _), average)| (topic(minutes), average)).collect::<Vec<_>>()
+        };
+        LOADS.iter().zip(&self.loads).flat_map(of).collect()
+    }
+}
+
+/// Every number below `$SYS/broker/` that is no average.
+pub(crate) fn numbers(snapshot: Snapshot<'_>, clients_maximum: u64) -> Vec<(String, u64)> {
+    let mut numbers = Vec::new();
+    let clients_maximum = clients_maximum.max(snapshot.stats.sessions);
+    counts(snapshot, clients_maximum, |topic, count| numbers.push((topic.to_owned(), count)));
+    for reason in DropReason::ALL {
+        let dropped = snapshot.stats.dropped[reason as usize];
+        numbers.push((format!("drops/{}", reason.name()), dropped));
+    }
+    numbers
+}
+
 struct Changes<'a> {
     published: &'a mut HashMap<String, String>,
     entries: Vec<Entry>,

@@ -5,7 +5,7 @@ use crate::config::{Address, Protocol, ProtocolVersions, SocketDomain};
 use crate::directive::{
     Directive,
     Meaning::{DefaultListener, Listener, Section},
-    Section as Opens, Status, Tail,
+    Section as Opens, Tail,
     Value::{Flag, Integer, Parsed, Text},
 };
 use crate::raw::ListenerDraft;
@@ -57,7 +57,11 @@ pub(super) const ROWS: &[Directive] = &[
         })),
         "mqtt",
         "protocol websockets",
-        "What is spoken on this listener.",
+        "What is spoken on this listener: MQTT, MQTT over WebSocket, or HTTP for whoever looks \
+         after the broker. `http_api` has Mosquitto's `/api/v1/version`, `/api/v1/systree` and \
+         `/api/v1/listeners`, `/metrics` for Prometheus, `/health` without a password, and the \
+         files of `http_dir`. It asks for users as the listener does, and the ACL file's rights: \
+         a path is a topic to read.",
     ),
     Directive::new(
         "accept_protocol_versions",
@@ -173,9 +177,8 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Flag(|draft, on| draft.proxy_requires_tls = on)),
         "false",
         "proxy_protocol_v2_require_tls true",
-        "Closes connections whose PROXY header does not say that the client used TLS.",
-    )
-    .status(Status::Refused("it is not built yet; let the proxy refuse clients without TLS")),
+        "Closes connections whose PROXY header (version 2) does not say that the client used TLS.",
+    ),
 ];
 
 const PROTOCOL: &str = "mqtt, websockets or http_api";

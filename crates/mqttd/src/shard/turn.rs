@@ -176,6 +176,12 @@ impl ShardTask {
                 self.settings = Arc::clone(&settings);
                 self.handle(Event::Settings(settings));
             }
+            Item::Subscriptions(answer) => {
+                let line = |(client, filter, qos): (&str, &str, mqtt_proto::QoS)| {
+                    format!("{filter} {} {client}", qos as u8)
+                };
+                let _ = answer.send(self.shard.subscriptions().map(line).collect());
+            }
             Item::Stats(answer) => {
                 let report = ShardReport {
                     stats: self.shard.stats(),
