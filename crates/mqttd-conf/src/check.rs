@@ -198,6 +198,8 @@ const NEED_CERTIFICATE: &[(&str, bool)] = &[
     ("use_subject_as_username", false),
 ];
 
+const PROXY: &str = "enable_proxy_protocol";
+
 fn settle_tls(tls: Tls, lines: &Lines, report: &mut Report) -> Option<Tls> {
     match (lines.get("certfile"), lines.get("keyfile")) {
         (Some(place), None) => {
@@ -211,6 +213,10 @@ fn settle_tls(tls: Tls, lines: &Lines, report: &mut Report) -> Option<Tls> {
         (None, None) => {
             for (name, guards) in NEED_CERTIFICATE {
                 let Some(place) = lines.get(name) else { continue };
+                // A PROXY header may tell the name in a certificate that the proxy has seen.
+                if *name == "use_identity_as_username" && lines.contains_key(PROXY) {
+                    continue;
+                }
                 let is_off = *name == "require_certificate" && !tls.require_certificate;
                 if *guards && !is_off {
                     let what = format!("{name} has no effect without certfile and keyfile");
