@@ -122,6 +122,9 @@ fn refused(refusal: &Refusal, persona: &Persona) -> String {
     if let Some(reason) = reason.text(mqtt_client::PropertyId::ReasonString) {
         text.push_str(&format!(" ({reason})"));
     }
+    if let Some(other) = refusal.server_reference().filter(|_| !persona.is_mosquitto) {
+        text.push_str(&format!("\nThe server names another one: {other}"));
+    }
     if is_v5 && refusal.code == 0x84 {
         text.push_str("\nTry connecting to an MQTT v5 broker, or use MQTT v3.x mode.");
     }
@@ -151,7 +154,7 @@ pub fn capitalised(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_client::PropertiesBuf;
+    use mqtt_client::{PropertiesBuf, PropertyId, Value};
 
     use super::*;
 
@@ -168,6 +171,22 @@ mod tests {
         let failure = Failure::connect(&refusal(Version::V5, 0x87), &ours);
         assert_eq!(failure.text, "Connection error: Not authorized");
         assert_eq!(failure.exit.code(), 135);
+    }
+
+    #[test]
+    fn the_server_to_use_instead_is_named() {
+        let mut properties = PropertiesBuf::new();
+        let other = Value::Text("other.example:1884");
+        properties.push(PropertyId::ServerReference, other).unwrap();
+        let refusal = Refusal { version: Version::V5, code: 0x9C, properties };
+        let said = |name: &str| {
+            let refused = ConnectError::Refused(refusal.clone());
+            Failure::connect(&refused, &Persona::of(name)).text
+        };
+        let expected = "Connection error: Use another server\nThe server names another one: \
+                        other.example:1884";
+        assert_eq!(said("mqtt-sub"), expected);
+        assert_eq!(said("mosquitto_sub"), "Connection error: Use another server");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 
 use mqtt_net::tcp;
 use mqtt_proto::connection::SendRefused;
+use mqtt_proto::property::PropertyId;
 use mqtt_proto::topic::TopicError;
 use mqtt_proto::{EncodeError, Offence, PropertiesBuf, ReasonCode, Version};
 
@@ -52,6 +53,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The server to use instead (Server Reference, 4.11): with 0x9C for now, with 0x9D from now
+    /// on. Going there is the caller's decision; this client connects only to what it was told.
+    pub fn server_reference(&self) -> Option<&str> {
+        self.properties.as_properties().text(PropertyId::ServerReference)
+    }
+
     /// It may work later without a change on our side: the Server is unavailable, busy, shutting
     /// down or has reached a limit.
     pub fn is_temporary(&self) -> bool {
@@ -155,6 +162,19 @@ pub enum Lost {
     Reconnect(ConnectError),
 }
 
+impl Lost {
+    /// The server to use instead, as in [`Refusal::server_reference`].
+    pub fn server_reference(&self) -> Option<&str> {
+        match self {
+            Self::ServerDisconnect { properties, .. } => {
+                properties.as_properties().text(PropertyId::ServerReference)
+            }
+            Self::Reconnect(ConnectError::Refused(refusal)) => refusal.server_reference(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,9 +182,11 @@ impl fmt::Display for Lost {
             Self::Io(error) => write!(f, "the connection failed: {error}"),
             Self::ServerDisconnect { reason, properties } => {
                 write!(f, "the server disconnected us: {reason}")?;
-                let text = mqtt_proto::property::PropertyId::ReasonString;
-                match properties.as_properties().text(text) {
-                    Some(text) => write!(f, " ({text})"),
+                if let Some(text) = properties.as_properties().text(PropertyId::ReasonString) {
+                    write!(f, " ({text})")?;
+                }
+                match self.server_reference() {
+                    Some(other) => write!(f, "; it names {other} instead"),
                     None => Ok(()),
                 }
             }

@@ -8,8 +8,9 @@ use mqtt_client::{
     RequestError, Version,
 };
 use mqtt_proto::codec::Frame;
-use mqtt_proto::packet::{Ack, Connack, Suback};
-use mqtt_proto::{Packet, PacketIdentifier, Properties, ReasonCode};
+use mqtt_proto::packet::{Ack, Connack, Disconnect, Suback};
+use mqtt_proto::property::{PropertyId, Value};
+use mqtt_proto::{Packet, PacketIdentifier, Properties, PropertiesBuf, ReasonCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -465,6 +466,45 @@ async fn a_refused_connect_tells_the_code() {
             assert_eq!((refusal.code, refusal.is_temporary()), (5, false));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Both codes, in CONNACK and in DISCONNECT: the client says where to go, and stays away.
+#[tokio::test]
+async fn a_server_may_name_another_one() {
+    let mut properties = PropertiesBuf::new();
+    let other = Value::Text("other.example:1884");
+    properties.push(PropertyId::ServerReference, other).unwrap();
+    let properties = properties.as_properties();
+    for reason in [ReasonCode::UseAnotherServer, ReasonCode::ServerMoved] {
+        let server = Server::new().await;
+        let mut options = server.options();
+        options.version = Version::V5;
+        let (connected, ()) = tokio::join!(Client::connect(options.clone()), async {
+            let mut peer = server.accept(Version::V5).await;
+            let code = reason.value();
+            let refused = Connack { session_present: false, code, properties };
+            peer.send(Packet::Connack(refused)).await;
+        });
+        match connected {
+            Err(ConnectError::Refused(refusal)) => {
+                assert_eq!((refusal.code, refusal.is_temporary()), (reason.value(), false));
+                assert_eq!(refusal.server_reference(), Some("other.example:1884"));
+            }
+            other => panic!("{other:?}"),
+        }
+
+        let (_client, mut incoming, mut peer) = start(&server, options).await;
+        peer.send(Packet::Disconnect(Disconnect { reason, properties })).await;
+        match next(&mut incoming).await {
+            Event::Disconnected { lost, retry_in } => {
+                assert_eq!(lost.server_reference(), Some("other.example:1884"));
+                assert_eq!(retry_in, None);
+                assert!(lost.to_string().ends_with("; it names other.example:1884 instead"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(timeout(SILENCE, server.listener.accept()).await.is_err(), "it stays away");
     }
 }
 
