@@ -127,7 +127,9 @@ mod tests {
     fn strings_are_checked() {
         assert_eq!(Reader::new(&[0, 1, 0xFF]).string(), Err(Offence::NotUtf8));
         assert_eq!(Reader::new(&[0, 3, 0xED, 0xA0, 0x80]).string(), Err(Offence::NotUtf8));
-        assert_eq!(Reader::new(&[0, 1, 0]).string(), Err(Offence::NulCharacter));
+        for (bytes, at) in [(&[0, 1, 0][..], 0), (b"\0\x03ab\0", 2), (b"\0\x03\0ab", 0)] {
+            assert_eq!(Reader::new(bytes).string(), Err(Offence::NulCharacter), "NUL at {at}");
+        }
         assert_eq!(Reader::new(&[0, 3, 0xEF, 0xBB, 0xBF]).string(), Ok("\u{FEFF}"));
         assert_eq!(Reader::new(&[0, 0]).packet_id(), Err(Offence::PacketIdentifierZero));
     }

@@ -179,6 +179,7 @@ fn decode_properties<'a>(
 mod tests {
     use super::*;
     use crate::packet::{Packet, check_offence, check_vector};
+    use crate::topic::TopicError;
 
     fn connect(version: Version) -> Connect<'static> {
         Connect {
@@ -238,7 +239,16 @@ mod tests {
             ),
             (b"\x10\x0e\x00\x04MQTT\x04\x03\x00\x3c\x00\x02id", Offence::ConnectFlagsReserved),
             (b"\x10\x0e\x00\x04MQTT\x04\x0a\x00\x3c\x00\x02id", Offence::WillFlagsWithoutWill),
+            (b"\x10\x0e\x00\x04MQTT\x04\x22\x00\x3c\x00\x02id", Offence::WillFlagsWithoutWill),
             (b"\x10\x0e\x00\x04MQTT\x04\x1e\x00\x3c\x00\x02id", Offence::WillQoSInvalid),
+            (
+                b"\x10\x13\x00\x04MQTT\x04\x06\x00\x3c\x00\x02id\x00\x01#\x00\x00",
+                Offence::Topic(TopicError::WildcardInName),
+            ),
+            (
+                b"\x10\x12\x00\x04MQTT\x04\x06\x00\x3c\x00\x02id\x00\x00\x00\x00",
+                Offence::Topic(TopicError::Empty),
+            ),
             (b"\x10\x0e\x00\x04MQTT\x04\x42\x00\x3c\x00\x02id", Offence::PasswordWithoutUserName),
             (b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x02i", Offence::BodyTooShort),
             (b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x02idx", Offence::BodyTooLong),

@@ -37,12 +37,22 @@ fn a_clean_start_ends_the_old_session() {
         assert_eq!(ann.is_resumed(), hello != v31("ann"), "3.1 has no Session Present");
         world.says("t", "x", false);
         ann.expects(publish("t", "x"));
-        let ann = world.connects(hello);
+        let ann = world.connects(hello.clone());
         assert!(!ann.is_resumed());
         world.says("t", "x", false);
         ann.expects_nothing();
         ann.leaves();
         assert_eq!(world.stats().sessions, 0);
+        assert_eq!(world.live_records(), []);
+
+        // Also one whose Client is not there.
+        let ann = world.connects(hello.clone().resuming());
+        ann.subscribes("t", 1);
+        ann.vanishes();
+        let ann = world.connects(hello.clone());
+        assert!(!ann.is_resumed());
+        world.says("t", "x", false);
+        ann.expects_nothing().leaves();
         assert_eq!(world.live_records(), []);
     }
 }
