@@ -7,7 +7,7 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-bench
 # The tools that write their own man page and shell completions.
-generating := mqtt-pub mqtt-sub mqtt-rr
+generating := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd
 bin := $(DESTDIR)$(PREFIX)/bin
 share := $(DESTDIR)$(PREFIX)/share
 

@@ -184,5 +184,12 @@ fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTls> {
     let roots = if authorities.is_empty() { Roots::System } else { Roots::Files(&authorities) };
     let identity = settings.identity.as_ref().map(|[cert, key]| (pem(cert), pem(key)));
     let minimum = MinimumVersion::Tls12;
-    Ok(ClientTls::new(ClientTlsOptions { roots, verification, identity, minimum, alpn: &[] })?)
+    Ok(ClientTls::new(ClientTlsOptions {
+        roots,
+        verification,
+        identity,
+        minimum,
+        alpn: &[],
+        key_log: None,
+    })?)
 }

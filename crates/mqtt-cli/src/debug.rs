@@ -40,6 +40,7 @@ fn sent(state: &mut State, packet: &Packet<'_>) {
             );
         }
         Packet::Subscribe(subscribe) => {
+            *numbered = (*numbered).max(u32::from(subscribe.packet_id.get()));
             for (filter, options) in subscribe.filters.iter() {
                 let (id, qos) = (subscribe.packet_id, options.qos);
                 let rest = options.to_byte() & !0b11;

@@ -1,6 +1,6 @@
 //! Exit codes, and the words that go with them.
 
-use mqtt_client::{ConnectError, Refusal, RequestError, Version};
+use mqtt_client::{ConnectError, Refusal, RequestError, TlsError, Version};
 
 use crate::args::Persona;
 
@@ -14,6 +14,8 @@ pub enum Exit {
     Failure,
     /// The connection was lost.
     ConnectionLost,
+    /// TLS failed: the certificate, the handshake.
+    Tls,
     /// `-W` ran out.
     TimedOut,
     /// The broker refused the connection with this CONNACK code.
@@ -27,11 +29,15 @@ impl Exit {
             Self::Success => 0,
             Self::Failure => 1,
             Self::ConnectionLost => 7,
+            Self::Tls => 8,
             Self::TimedOut => 27,
             Self::Refused(code) => code,
         }
     }
 }
+
+/// Mosquitto's words for whatever is wrong with TLS.
+pub const TLS_ERROR: &str = "Error: A TLS error occurred.";
 
 /// A tool's last words and its exit code.
 #[derive(Debug)]
@@ -74,6 +80,13 @@ impl Failure {
                 (Some(io), false) => Self::new(format!("Error: {} ({error})", system_words(io))),
                 (None, _) => Self::new(format!("Error: {error}")),
             },
+            ConnectError::Transport { source, .. } if source.is::<TlsError>() => {
+                let text = match persona.is_mosquitto {
+                    true => TLS_ERROR.to_owned(),
+                    false => format!("Error: {error}"),
+                };
+                Self { text, exit: Exit::Tls }
+            }
             ConnectError::Transport { source, .. } if persona.is_mosquitto => {
                 match source.downcast_ref::<std::io::Error>() {
                     Some(io) => Self::new(format!("Error: {}", system_words(io))),
@@ -195,6 +208,7 @@ mod tests {
             (Exit::Success, 0),
             (Exit::Failure, 1),
             (Exit::ConnectionLost, 7),
+            (Exit::Tls, 8),
             (Exit::TimedOut, 27),
             (Exit::Refused(135), 135),
         ];

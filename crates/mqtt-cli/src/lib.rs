@@ -4,7 +4,8 @@
 //! [`print`], [`format`], [`json`] and [`record`] are what messages look like outside. [`run`]
 //! leads from argv to an exit code. All network behaviour is in `mqtt-client`.
 //!
-//! [`passwd`] is the password tool, whole: arguments, prompt, file and exit codes.
+//! [`passwd`] is the password tool, whole: arguments, prompt, file and exit codes. [`manual`],
+//! [`generate`] and [`reference`] make man pages, completions and `docs/reference`.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -16,12 +17,14 @@ pub mod format;
 pub mod generate;
 pub mod json;
 pub mod lines;
+pub mod manual;
 pub mod passwd;
 pub mod print;
 pub mod progress;
 pub mod publish;
 pub mod rate;
 pub mod record;
+pub mod reference;
 pub mod request;
 pub mod run;
 pub mod subscribe;

@@ -47,7 +47,8 @@ enum Source {
 pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
     let source = source(&cli, &persona)?;
     let is_stream = !matches!(source, Source::Fixed { times: 1, .. });
-    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V311)?;
+    let mut options =
+        cli.session.options(&cli.connection, &persona, &cli.tls, &cli.secret, Version::V311)?;
     if !is_stream {
         // Nobody watches over a single message: say at once that it did not work.
         options.reconnect = None;
@@ -56,7 +57,7 @@ pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
         options.trace = Some(debug::trace(&options.client_id));
     }
     let version = options.version;
-    let template = template(&cli, version)?;
+    let template = template(&cli, version, &persona)?;
     let goodbye = properties(&cli, Packet::Disconnect)?;
     let mut stop = std::pin::pin!(crate::run::stop_signal()?);
     let (client, incoming) =
@@ -138,6 +139,9 @@ fn source(cli: &PubCli, persona: &Persona) -> Result<Source, Failure> {
         });
     }
     let bytes = payload_bytes(payload)?;
+    if payload.stdin_file && bytes.is_empty() && persona.is_mosquitto {
+        return Err(Failure::new("Error: Zero length input.\nError loading input from stdin."));
+    }
     let delay = publish.repeat_delay.unwrap_or_default();
     Ok(Source::Fixed { payload: bytes, times: publish.repeat.unwrap_or(1), delay })
 }
@@ -185,19 +189,24 @@ pub fn payload_bytes(args: &PayloadArgs) -> Result<Bytes, Failure> {
 }
 
 /// Everything about a message but its payload.
-fn template(cli: &PubCli, version: Version) -> Result<Publish, Failure> {
+fn template(cli: &PubCli, version: Version, persona: &Persona) -> Result<Publish, Failure> {
     let topic: Arc<str> = cli.payload.topic.as_deref().unwrap_or_default().into();
     let mut template =
-        Publish::new(topic, Bytes::new()).qos(cli.connection.qos).retain(cli.publish.retain);
+        Publish::new(topic, Bytes::new()).qos(cli.session.qos).retain(cli.publish.retain);
     template.properties = properties(cli, Packet::Publish)?;
     if !template.properties.is_empty() && version != Version::V5 {
+        if persona.is_mosquitto {
+            // Mosquitto's tool leaves them out without a word.
+            template.properties = PropertiesBuf::new();
+            return Ok(template);
+        }
         return Err(Failure::new("Error: -D publish needs MQTT 5.0; leave -V out or give -V 5."));
     }
     Ok(template)
 }
 
 fn properties(cli: &PubCli, packet: Packet) -> Result<PropertiesBuf, Failure> {
-    property::collect(&cli.connection.property, packet)
+    property::collect(&cli.session.property, packet)
         .map_err(|text| Failure::new(format!("Error: {text}")))
 }
 

@@ -24,23 +24,24 @@ pub async fn run(cli: RrCli, persona: Persona) -> Result<Exit, Failure> {
     let (topic, response_topic) = check(&cli, &persona)?;
     let mut printer = Printer::new(&cli.output, &persona, cli.general.quiet)
         .map_err(|text| Failure::usage(&persona, &text))?;
-    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V5)?;
+    let mut options =
+        cli.session.options(&cli.connection, &persona, &cli.tls, &cli.secret, Version::V5)?;
     options.reconnect = None;
     if cli.general.debug {
         options.trace = Some(debug::trace(&options.client_id));
     }
     let collect = |packet| {
-        property::collect(&cli.connection.property, packet)
+        property::collect(&cli.session.property, packet)
             .map_err(|text| Failure::new(format!("Error: {text}")))
     };
-    let mut request = Publish::new(topic, payload_bytes(&cli.payload)?).qos(cli.connection.qos);
+    let mut request = Publish::new(topic, payload_bytes(&cli.payload)?).qos(cli.session.qos);
     request.properties = collect(Packet::Publish)?;
     if options.version == Version::V5 {
         let pushed =
             request.properties.push(PropertyId::ResponseTopic, Value::Text(&response_topic));
         pushed.map_err(|error| Failure::new(format!("Error: -e: {error}")))?;
     }
-    let each = subscription_options(cli.connection.qos, &cli.subscription);
+    let each = subscription_options(cli.session.qos, &cli.subscription);
     let filters = vec![(response_topic, each)];
     let subscription = Subscription { filters, properties: collect(Packet::Subscribe)? };
     let goodbye = collect(Packet::Disconnect)?;

@@ -31,7 +31,9 @@ where
         Err(Stop::Usage(text)) => return usage(&persona, &text),
     };
     if let Some(what) = cli.general().generate {
-        return match crate::generate::write::<T>(what, &mut io::stdout()) {
+        let manual = crate::manual::of(T::FILES[0]);
+        let manual = manual.expect("manual.rs has every tool, which tests/manual.rs checks");
+        return match crate::generate::write(what, manual, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => report(&Failure::new(format!("Error: {error}")), false),
         };

@@ -30,7 +30,8 @@ use crate::watch::Screen;
 /// What to say, and the exit code.
 pub async fn run(cli: SubCli, persona: Persona) -> Result<Exit, Failure> {
     check(&cli, &persona)?;
-    let mut options = cli.connection.options(&persona, &cli.tls, &cli.secret, Version::V311)?;
+    let mut options =
+        cli.session.options(&cli.connection, &persona, &cli.tls, &cli.secret, Version::V311)?;
     if cli.general.debug {
         options.trace = Some(debug::trace(&options.client_id));
     }
@@ -50,7 +51,7 @@ pub async fn run(cli: SubCli, persona: Persona) -> Result<Exit, Failure> {
     };
     reader.client = Some(client.clone());
     let result = {
-        let requests = std::pin::pin!(subscribe(&cli, &client, version)?);
+        let requests = std::pin::pin!(subscribe(&cli, &client, version, persona.is_mosquitto)?);
         reader.read(incoming, requests, stop, deadline).await
     };
     // What was printed last must be seen also when the end is an error.
@@ -100,7 +101,7 @@ fn check(cli: &SubCli, persona: &Persona) -> Result<(), Failure> {
 }
 
 fn collect(cli: &SubCli, packet: Packet) -> Result<PropertiesBuf, Failure> {
-    property::collect(&cli.connection.property, packet)
+    property::collect(&cli.session.property, packet)
         .map_err(|text| Failure::new(format!("Error: {text}")))
 }
 
@@ -119,15 +120,17 @@ fn subscribe(
     cli: &SubCli,
     client: &Client,
     version: Version,
+    is_mosquitto: bool,
 ) -> Result<impl Future<Output = Result<Option<Answer>, RequestError>> + use<>, Failure> {
     let options = &cli.subscribe.options;
-    if version != Version::V5 && (options.retain_as_published || options.retain_handling.is_some())
-    {
+    let needs_v5 = options.retain_as_published || options.retain_handling.is_some();
+    // Under Mosquitto's name they are without effect before 5.0, as there.
+    if needs_v5 && version != Version::V5 && !is_mosquitto {
         return Err(Failure::new(
             "Error: --retain-as-published and --retain-handling need MQTT 5.0, give -V 5.",
         ));
     }
-    let each = subscription_options(cli.connection.qos, options);
+    let each = subscription_options(cli.session.qos, options);
     let filters = cli.subscribe.topic.iter().map(|topic| (topic.clone(), each)).collect();
     let subscription = Subscription { filters, properties: collect(cli, Packet::Subscribe)? };
     let unsubscribe = cli.subscribe.unsubscribe.clone();

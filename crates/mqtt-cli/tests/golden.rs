@@ -123,6 +123,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "-t a -m b --psk 12", "-t a -m b --repeat 0", "-t a -m b --repeat x",
         "-t a -m b --repeat-delay -1", "-t a -m b --cert x", "--will-topic a/# -t a -m b",
         "-t a -m b -C 1", "-t a -m b -p 1", "-t a -m b -h nosuch.invalid",
+        "-t a -m x -A nosuch.invalid", "-t a -m x -A localhost", "-t a -m x --keyform pem",
+        "-t a -m x --cafile /nonexistent", "-t a -m x --tls-use-os-certs", "-t a -m x --ciphers x",
+        "-t a -m x --capath /nonexistent", "-t a -m x --psk 1 --psk-identity i --cafile x", "-t a -s",
+        "-t a -m x -V 311 -D publish content-type x", "-t a -m x --psk-identity i",
         "-t a -m b --unix /nonexistent", "-t a -m hello", "-t a -m hello -q 1", "-t a -n -q 2",
     ]),
     ("sub", &[
@@ -130,7 +134,8 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "-t a -R --retained-only", "-t a --random-filter 0", "-t a -F %z", "-t a -F %", "-t a -F \\q",
         "-t a -F @", "-t a -m x", "-t a -C", "-t a -W", "-T", "-U", "-c -t a", "-t a -E",
         "-t a -E -C 1", "-t a -p 1", "-t a -h nosuch.invalid", "-V 5 -t a -E -x 3 -i z",
-        "-t a -V 5 -D publish content-type x -E",
+        "-t a -V 5 -D publish content-type x -E", "-t a -E --retain-as-published",
+        "-t a --tls-use-os-certs",
     ]),
     ("rr", &[
         "", "-t a", "-t a -e b", "-t a -m x", "-e b -m x", "-t a -e b# -m x", "-t a/+ -e b -m x",
@@ -158,9 +163,13 @@ fn mistakes_and_exit_codes() {
             let theirs = (code, out, first_line_if_help(err));
             let ours = said(&run(world.ours_as(&name).args(&words)));
             assert_eq!(ours, theirs, "{name} {line}");
-            // Under our own name the words may be better, the exit code is the same.
-            let (code, ..) = said(&run(world.ours(tool).args(&words)));
-            assert_eq!(code, theirs.0, "mqtt-{tool} {line}");
+            // Under our own name the words may be better, the exit code is the same; except where
+            // Mosquitto's tool takes no notice of a flag, or does not like an empty stdin.
+            let is_other = ["--ciphers", "-V 311 -D", "-E --retain-as", "-t a -s"];
+            if !is_other.iter().any(|part| line.contains(part)) {
+                let (code, ..) = said(&run(world.ours(tool).args(&words)));
+                assert_eq!(code, theirs.0, "mqtt-{tool} {line}");
+            }
         }
     }
 }

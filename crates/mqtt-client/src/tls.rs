@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mqtt_net::tls::{
-    ClientTls, ClientTlsOptions, MinimumVersion, Pem, Roots, TlsError, Verification,
+    ClientTls, ClientTlsOptions, KeyLogFile, MinimumVersion, Pem, Roots, TlsError, Verification,
 };
 
 /// A ready TLS configuration. Cloning is cheap.
@@ -28,6 +29,8 @@ pub struct TlsSettings {
     pub minimum: MinimumVersion,
     /// Application protocols to offer (ALPN).
     pub alpn: Vec<String>,
+    /// Append the secrets of each connection to this file, for a tool like Wireshark.
+    pub key_log: Option<PathBuf>,
 }
 
 impl Tls {
@@ -62,12 +65,17 @@ impl Tls {
             files => Roots::Files(files),
         };
         let identity = settings.identity.as_ref();
+        let key_log = match &settings.key_log {
+            None => None,
+            Some(path) => Some(Arc::new(KeyLogFile::open(path).map_err(TlsError::KeyLog)?)),
+        };
         let client = ClientTls::new(ClientTlsOptions {
             roots,
             verification: settings.verification,
             identity: identity.map(|[chain, key]| (as_pem(chain), as_pem(key))),
             minimum: settings.minimum,
             alpn: &alpn,
+            key_log: key_log.as_ref(),
         })?;
         Ok(Self { client })
     }

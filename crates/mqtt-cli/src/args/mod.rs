@@ -7,11 +7,13 @@
 pub mod connection;
 pub mod defaults;
 pub mod line;
+pub mod mosquitto;
 pub mod output;
 pub mod parse;
 pub mod property;
 pub mod publish;
 pub mod secret;
+pub mod session;
 pub mod subscribe;
 pub mod tls;
 
@@ -23,7 +25,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 #[command(
     name = "mqtt-pub",
     version,
-    about = "Publish MQTT messages",
+    about = "Publish messages to an MQTT broker",
+    override_usage = "mqtt-pub [-h HOST] -t TOPIC -m MESSAGE   (or -f FILE, -s, -n)\n       \
+        mqtt-pub [-h HOST] -t TOPIC -l < LINES\n       \
+        mqtt-pub [-h HOST] --replay FILE",
     after_help = publish::EXAMPLES,
     disable_help_flag = true,
     disable_version_flag = true,
@@ -36,6 +41,8 @@ pub struct PubCli {
     pub publish: publish::PublishArgs,
     #[command(flatten)]
     pub connection: connection::ConnectionArgs,
+    #[command(flatten)]
+    pub session: session::SessionArgs,
     #[command(flatten)]
     pub secret: secret::SecretArgs,
     #[command(flatten)]
@@ -50,7 +57,8 @@ pub struct PubCli {
 #[command(
     name = "mqtt-sub",
     version,
-    about = "Subscribe to MQTT topics and print the messages",
+    about = "Print the messages that an MQTT broker sends for some topics",
+    override_usage = "mqtt-sub [-h HOST] -t TOPIC [-t TOPIC]… [-v]",
     after_help = subscribe::EXAMPLES,
     disable_help_flag = true,
     disable_version_flag = true,
@@ -68,6 +76,8 @@ pub struct SubCli {
     #[command(flatten)]
     pub connection: connection::ConnectionArgs,
     #[command(flatten)]
+    pub session: session::SessionArgs,
+    #[command(flatten)]
     pub secret: secret::SecretArgs,
     #[command(flatten)]
     pub tls: tls::TlsArgs,
@@ -81,7 +91,8 @@ pub struct SubCli {
 #[command(
     name = "mqtt-rr",
     version,
-    about = "Publish an MQTT request and print the response",
+    about = "Send a request through an MQTT broker and print the answer",
+    override_usage = "mqtt-rr [-h HOST] -t TOPIC -e ANSWER-TOPIC -m MESSAGE   (or -f FILE, -s, -n)",
     after_help = publish::REQUEST_EXAMPLES,
     disable_help_flag = true,
     disable_version_flag = true,
@@ -98,6 +109,8 @@ pub struct RrCli {
     pub output: output::OutputArgs,
     #[command(flatten)]
     pub connection: connection::ConnectionArgs,
+    #[command(flatten)]
+    pub session: session::SessionArgs,
     #[command(flatten)]
     pub secret: secret::SecretArgs,
     #[command(flatten)]
@@ -123,7 +136,7 @@ pub struct GeneralArgs {
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
     /// Print this help
-    #[arg(long, action = clap::ArgAction::Help)]
+    #[arg(long, action = clap::ArgAction::HelpShort)]
     pub help: Option<bool>,
     /// Print the version
     #[arg(long, action = clap::ArgAction::Version)]

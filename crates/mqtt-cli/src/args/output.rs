@@ -27,7 +27,7 @@ pub struct OutputArgs {
     /// End each message with a NUL byte instead of a newline
     #[arg(short = '0', long = "null")]
     pub null: bool,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    /// Colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     pub color: When,
 }
@@ -39,7 +39,8 @@ pub struct StreamArgs {
     /// Print messages per second instead of messages
     #[arg(long)]
     pub message_rate: bool,
-    /// Print rates and inter-arrival times on stderr each second and at the end
+    /// Print messages per second and the times between messages on stderr, each second and at
+    /// the end
     #[arg(long)]
     pub stats: bool,
     /// Keep one line for each topic on the screen

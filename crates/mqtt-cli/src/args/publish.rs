@@ -26,7 +26,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Message")]
 pub struct PayloadArgs {
-    /// Topic to publish to
+    /// Topic to publish to, as in room/light
     #[arg(short = 't', long, value_name = "TOPIC", value_parser = parse::topic_name)]
     pub topic: Option<String>,
     /// The payload
@@ -53,7 +53,7 @@ pub struct PublishArgs {
     /// Each line of stdin is a message
     #[arg(short = 'l', long)]
     pub stdin_line: bool,
-    /// With -l: what stands before the first SEP of a line is the topic
+    /// With -l: a line is the topic, SEP and the payload
     #[arg(long, value_name = "SEP", requires = "stdin_line")]
     pub topic_sep: Option<String>,
     /// With -l: each line is a JSON object with "topic", "payload", "qos", "retain"

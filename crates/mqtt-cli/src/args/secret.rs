@@ -2,10 +2,15 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{env, fs, io};
 
 use bytes::Bytes;
 use clap::Args;
+use mqtt_client::{Options, ScramSha256};
+
+use super::Persona;
+use crate::exit::Failure;
 
 /// The environment variable a password is taken from when none is given.
 pub const PASSWORD_VARIABLE: &str = "MQTT_PASSWORD";
@@ -30,9 +35,37 @@ pub struct SecretArgs {
     /// "mqtt-password" is used if a user is given
     #[arg(long, conflicts_with_all = ["pw", "password_file"])]
     pub ask_password: bool,
+    /// Prove the password by SCRAM-SHA-256 instead of sending it; switches to MQTT 5.0
+    #[arg(long, value_name = "METHOD", value_parser = ["SCRAM-SHA-256"])]
+    pub auth_method: Option<String>,
 }
 
 impl SecretArgs {
+    /// Puts user and password where the version and the method want them.
+    ///
+    /// # Errors
+    /// Something is missing, or the password is not where it should be.
+    pub fn log_in(&self, options: &mut Options, persona: &Persona) -> Result<(), Failure> {
+        let failed = |text: String| Failure::new(format!("Error: {text}"));
+        options.username = self.username.clone();
+        options.password = self.password().map_err(failed)?;
+        if self.auth_method.is_some() {
+            // The name goes in the exchange, the password nowhere.
+            let (Some(username), Some(password)) =
+                (options.username.take(), options.password.take())
+            else {
+                let text = "--auth-method needs a user (-u) and a password.";
+                return Err(Failure::usage(persona, text));
+            };
+            options.authentication = Some(Arc::new(ScramSha256::new(username, password)));
+        }
+        let is_lone = options.password.is_some() && options.username.is_none();
+        if is_lone && options.version.password_needs_username() {
+            return Err(failed("Problem setting username and/or password.".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The password, from where it is.
     ///
     /// # Errors

@@ -21,25 +21,25 @@ Examples:
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Subscription")]
 pub struct SubscribeArgs {
-    /// Topic to subscribe to; may be repeated
+    /// Topic to listen to, + and # are wildcards; may be repeated
     #[arg(short = 't', long, value_name = "TOPIC", value_parser = parse::topic_filter)]
     pub topic: Vec<String>,
-    /// Drop messages of these topics; may be repeated
+    /// Leave out messages of these topics; may be repeated
     #[arg(short = 'T', long, value_name = "TOPIC", value_parser = parse::filter_out)]
     pub filter_out: Vec<String>,
-    /// Unsubscribe, for sessions that are kept; may be repeated
+    /// Unsubscribe a session that was kept (-c) from TOPIC; may be repeated
     #[arg(short = 'U', long, value_name = "TOPIC", value_parser = parse::unsubscribe_filter)]
     pub unsubscribe: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "described where its struct is")]
     pub options: OptionArgs,
-    /// Only retained messages; exit at the first other one
+    /// Take retained messages only; exit at the first other one
     #[arg(long)]
     pub retained_only: bool,
-    /// Clear each retained message that arrives
+    /// Delete each retained message that arrives from the broker
     #[arg(long)]
     pub remove_retained: bool,
-    /// Print PERCENT of the messages, by chance
+    /// Print PERCENT of the messages, chosen at random
     #[arg(long, value_name = "PERCENT", value_parser = parse::percentage)]
     pub random_filter: Option<f64>,
 }
@@ -48,16 +48,17 @@ pub struct SubscribeArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Subscription")]
 pub struct OptionArgs {
-    /// Do not print retained messages
+    /// Leave out retained messages: those the broker had kept
     #[arg(short = 'R', long = "skip-retained")]
     pub skip_retained: bool,
-    /// Keep the retain flag as it was published (5.0)
+    /// Show the retain flag as it was published; needs -V 5
     #[arg(long)]
     pub retain_as_published: bool,
-    /// When the broker sends retained messages (5.0)
+    /// When the broker sends retained messages: at each subscription, a new one, or not at
+    /// all; needs -V 5
     #[arg(long, value_name = "WHEN", value_enum)]
     pub retain_handling: Option<RetainHandlingArg>,
-    /// Give up after SECONDS, with exit code 27
+    /// Give up after TIMEOUT seconds, with exit code 27
     #[arg(short = 'W', long = "timeout", value_name = "TIMEOUT", value_parser = parse::timeout)]
     pub timeout: Option<Duration>,
 }
@@ -87,10 +88,10 @@ impl From<RetainHandlingArg> for RetainHandling {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Stopping")]
 pub struct WatchArgs {
-    /// Exit after N messages
+    /// Exit after COUNT messages
     #[arg(short = 'C', long = "count", value_name = "COUNT", value_parser = parse::message_count)]
     pub count: Option<u64>,
-    /// Exit once the subscriptions are acknowledged
+    /// Exit once the broker has acknowledged the subscriptions
     #[arg(short = 'E', long = "exit-after-subscribe")]
     pub exit_after_subscribe: bool,
     /// Exit after the first message whose payload contains TEXT

@@ -2,10 +2,13 @@
 //! refused by name.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mqtt_client::{MinimumVersion, Tls, TlsSettings, Verification};
+
+use super::Persona;
+use crate::exit::{Exit, Failure, TLS_ERROR};
 
 /// Whom to trust and who we are in TLS.
 #[derive(Args, Debug)]
@@ -41,7 +44,7 @@ pub struct TlsArgs {
     /// No TLS, also on port 8883
     #[arg(long)]
     pub no_tls: bool,
-    /// Kind of the key file; only pem is supported
+    /// Kind of the key file; pem is the only one
     #[arg(long, value_name = "KEYFORM")]
     pub keyform: Option<String>,
     /// Not supported
@@ -59,9 +62,9 @@ pub struct TlsArgs {
     /// Not supported
     #[arg(long, value_name = "SHA1", hide = true)]
     pub tls_engine_kpass_sha1: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub tls_keylog: Option<String>,
+    /// Append the secrets of the connection to FILE, which lets Wireshark read it; for debugging
+    #[arg(long, value_name = "FILE")]
+    pub tls_keylog: Option<PathBuf>,
 }
 
 impl TlsArgs {
@@ -75,22 +78,25 @@ impl TlsArgs {
                 || port == Some(8883))
     }
 
-    /// The settings for the client library.
+    /// The settings for the client library; `None` when TLS is not wanted.
     ///
     /// # Errors
     /// A flag that is not supported, or a file that can't be used.
-    pub fn tls(&self, port: Option<u16>) -> Result<Option<Tls>, String> {
-        self.refuse_unsupported()?;
-        if self.cert.is_some() != self.key.is_some() {
-            return Err("Both certfile and keyfile must be provided if one of them is set.".into());
+    pub fn tls(&self, port: Option<u16>, persona: &Persona) -> Result<Option<Tls>, Failure> {
+        let usage = |text: String| Failure::usage(persona, &text);
+        self.check().map_err(usage)?;
+        let is_wanted = self.is_wanted(port);
+        // Mosquitto's tools take no notice of these without TLS, and scripts may rely on it.
+        if is_wanted || !persona.is_mosquitto {
+            self.refuse_unsupported().map_err(usage)?;
         }
-        if !self.is_wanted(port) {
+        if !is_wanted {
             return Ok(None);
         }
         let settings = TlsSettings {
-            authorities: self.authorities()?,
+            authorities: self.authorities(persona)?,
             identity: match (&self.cert, &self.key) {
-                (Some(cert), Some(key)) => Some([read(cert)?, read(key)?]),
+                (Some(cert), Some(key)) => Some([read(cert, persona)?, read(key, persona)?]),
                 _ => None,
             },
             verification: match self.insecure {
@@ -102,44 +108,75 @@ impl TlsArgs {
                 _ => MinimumVersion::Tls12,
             },
             alpn: self.tls_alpn.iter().cloned().collect(),
+            key_log: self.tls_keylog.clone(),
         };
-        Tls::new(&settings).map(Some).map_err(|error| format!("Unable to set TLS up: {error}"))
+        Tls::new(&settings).map(Some).map_err(|error| match persona.is_mosquitto {
+            true => Failure::new("Unable to connect (A TLS error occurred.)."),
+            false => Failure::new(format!("Error: TLS: {error}")),
+        })
+    }
+
+    /// Flags that contradict each other.
+    fn check(&self) -> Result<(), String> {
+        if self.cert.is_some() != self.key.is_some() {
+            return Err("Both certfile and keyfile must be provided if one of them is set.".into());
+        }
+        if self.keyform.is_some() && self.key.is_none() {
+            return Err("If keyform is set, keyfile must be also specified.".to_owned());
+        }
+        if self.psk.is_some() && (self.cafile.is_some() || self.capath.is_some()) {
+            return Err("Only one of --psk or --cafile/--capath may be used at once.".to_owned());
+        }
+        match (&self.psk, &self.psk_identity) {
+            (Some(_), None) => Err("--psk-identity required if --psk used.".to_owned()),
+            (Some(_), Some(_)) => Err("--psk is not supported: the TLS library, rustls, has \
+                cipher suites with certificates only; use --cafile, with --cert and --key."
+                .to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn refuse_unsupported(&self) -> Result<(), String> {
-        if self.psk.is_some() && self.psk_identity.is_none() {
-            return Err("--psk-identity required if --psk used.".to_owned());
-        }
+        const ENGINE: &str = "the TLS library, rustls, has none of OpenSSL's engines";
         let refused = [
-            ("--psk", &self.psk, "TLS-PSK is not supported; use certificates"),
-            ("--psk-identity", &self.psk_identity, "TLS-PSK is not supported; use certificates"),
-            ("--ciphers", &self.ciphers, "the cipher suites are rustls's safe ones"),
-            ("--tls-engine", &self.tls_engine, "engines are OpenSSL's"),
-            ("--tls-engine-kpass-sha1", &self.tls_engine_kpass_sha1, "engines are OpenSSL's"),
-            ("--tls-keylog", &self.tls_keylog, "keys are not written to files"),
+            ("--ciphers", &self.ciphers, "the TLS library, rustls, offers safe suites only"),
+            ("--tls-engine", &self.tls_engine, ENGINE),
+            ("--tls-engine-kpass-sha1", &self.tls_engine_kpass_sha1, ENGINE),
         ];
         if let Some((flag, _, why)) = refused.iter().find(|(_, value, _)| value.is_some()) {
             return Err(format!("{flag} is not supported: {why}."));
         }
         match self.keyform.as_deref() {
             None | Some("pem") => {}
-            Some(other) => return Err(format!("--keyform {other} is not supported: only pem is.")),
+            Some(other) => {
+                return Err(format!("--keyform {other} is not supported, only pem is: {ENGINE}."));
+            }
         }
         match self.tls_version.as_deref() {
             None | Some("tlsv1.2" | "tlsv1.3") => Ok(()),
+            Some(old @ ("tlsv1" | "tlsv1.0" | "tlsv1.1")) => Err(format!(
+                "--tls-version {old} is not supported: it is no longer safe (RFC 8996); write \
+                 tlsv1.2 or tlsv1.3."
+            )),
             Some(other) => {
-                Err(format!("--tls-version {other} is not supported: write tlsv1.2 or tlsv1.3."))
+                Err(format!("--tls-version {other} is unknown: write tlsv1.2 or tlsv1.3."))
             }
         }
     }
 
-    fn authorities(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn authorities(&self, persona: &Persona) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         let mut files = Vec::new();
         if let Some(path) = &self.cafile {
-            files.push(read(path)?);
+            files.push(read(path, persona)?);
         }
         if let Some(folder) = &self.capath {
-            let unreadable = |error| format!("Unable to read the folder {folder}: {error}");
+            // OpenSSL looks into the folder in the middle of the handshake.
+            let useless = |text: String| match persona.is_mosquitto {
+                true => Failure { text: TLS_ERROR.to_owned(), exit: Exit::Tls },
+                false => Failure { text: format!("Error: {text}"), exit: Exit::Tls },
+            };
+            let unreadable =
+                |error| useless(format!("Unable to read the folder {folder}: {error}"));
             let mut paths = Vec::new();
             for entry in fs::read_dir(folder).map_err(unreadable)? {
                 paths.push(entry.map_err(unreadable)?.path());
@@ -147,13 +184,13 @@ impl TlsArgs {
             // Two names (a hash and a link to it) may lead to one file; twice does no harm.
             paths.sort();
             for path in paths.iter().filter(|path| path.is_file()) {
-                let (name, contents) = read(&path.display().to_string())?;
+                let (name, contents) = read(&path.display().to_string(), persona)?;
                 if contents.windows(BEGIN.len()).any(|part| part == BEGIN) {
                     files.push((name, contents));
                 }
             }
             if files.is_empty() {
-                return Err(format!("There is no certificate in the folder {folder}."));
+                return Err(useless(format!("There is no certificate in the folder {folder}.")));
             }
         }
         Ok(files)
@@ -162,8 +199,10 @@ impl TlsArgs {
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn read(path: &str) -> Result<(String, Vec<u8>), String> {
-    let contents =
-        fs::read(Path::new(path)).map_err(|error| format!("Unable to read {path}: {error}"))?;
+fn read(path: &str, persona: &Persona) -> Result<(String, Vec<u8>), Failure> {
+    let contents = fs::read(Path::new(path)).map_err(|error| match persona.is_mosquitto {
+        true => Failure::new("Error: Problem setting TLS options: File not found."),
+        false => Failure::new(format!("Error: Unable to read {path}: {error}")),
+    })?;
     Ok((path.to_owned(), contents))
 }

@@ -14,6 +14,7 @@ use mqtt_auth::{
 };
 
 use super::failure::Failure;
+use crate::generate::Generate;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +35,7 @@ Exit codes: 0 done, 1 error, 2 the passwords differ, 10 the hash could not be co
 /// Keep the password file of an MQTT broker (mqttd or Mosquitto).
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-passwd", version, after_help = EXAMPLES)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(override_usage = "mqtt-passwd [-c] [-H HASH] [-I N] FILE USER\n       \
     mqtt-passwd -b [-c] [-H HASH] [-I N] FILE USER PASSWORD\n       \
     mqtt-passwd -D FILE USER\n       \
@@ -67,6 +69,18 @@ pub(super) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PBKDF2_ITERATIONS_MAX)))]
     iterations: Option<u32>,
 
+    /// Print this help
+    #[arg(short = 'h', long, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Write a man page or completions and exit
+    #[arg(long, value_name = "WHAT", hide = true, value_enum)]
+    generate: Option<Generate>,
+
     /// FILE, USER and, with -b, PASSWORD; FILE may be - with -c
     #[arg(trailing_var_arg = true, hide = true)]
     operands: Vec<OsString>,
@@ -85,6 +99,8 @@ enum Hash {
 pub(super) enum Request {
     /// Help or version, to be printed.
     Text(String),
+    /// A man page or completions.
+    Generate(Generate),
     Job(Job),
 }
 
@@ -110,6 +126,7 @@ pub(super) enum Job {
 /// Parses a whole command line, program name first.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
     match Args::try_parse_from(args) {
+        Ok(Args { generate: Some(what), .. }) => Ok(Request::Generate(what)),
         Ok(args) => args.job().map(Request::Job),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -202,6 +219,7 @@ mod tests {
         match parse(args.map(OsString::from)) {
             Ok(Request::Job(job)) => Ok(job),
             Ok(Request::Text(text)) => panic!("{text}"),
+            Ok(Request::Generate(what)) => panic!("{what:?}"),
             Err(failure) => Err(failure.to_string()),
         }
     }

@@ -37,6 +37,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         args::Request::Text(text) => {
             write!(io::stdout(), "{text}").map_err(failure::Failure::Output)
         }
+        args::Request::Generate(what) => {
+            let manual = crate::manual::of("mqtt-passwd").expect("manual.rs has every tool");
+            crate::generate::write(what, manual, &mut io::stdout())
+                .map_err(failure::Failure::Output)
+        }
         args::Request::Job(job) => run::run(job),
     });
     match outcome {

@@ -1,6 +1,10 @@
 //! The client's side of TLS: whom it trusts and how much it checks.
 
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,7 +14,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CertificateError as Invalid, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError as Invalid, DigitallySignedStruct, Error, KeyLog, RootCertStore,
+    SignatureScheme,
 };
 use tokio_rustls::TlsConnector;
 
@@ -55,6 +60,33 @@ pub struct ClientTlsOptions<'a> {
     pub minimum: MinimumVersion,
     /// Application protocols to offer, best first; empty for none.
     pub alpn: &'a [&'a [u8]],
+    /// Takes the secrets of each connection, so that a recording of it can be read.
+    pub key_log: Option<&'a Arc<KeyLogFile>>,
+}
+
+/// A file in the format of `SSLKEYLOGFILE`, which Wireshark reads. Whoever has it can read the
+/// connections.
+#[derive(Debug)]
+pub struct KeyLogFile(Mutex<File>);
+
+impl KeyLogFile {
+    /// Appends to the file, which is made for its owner's eyes if there is none.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        Ok(Self(Mutex::new(file)))
+    }
+}
+
+impl KeyLog for KeyLogFile {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|it| format!("{it:02x}")).collect() };
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        // A log that can't be written is no reason to end a connection.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+    }
 }
 
 /// The client's side of TLS, ready for connections. Cloning is cheap.
@@ -95,6 +127,9 @@ impl ClientTls {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
         };
+        if let Some(key_log) = options.key_log {
+            config.key_log = key_log.clone();
+        }
         config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
         Ok(ClientTls { connector: TlsConnector::from(Arc::new(config)) })
     }

@@ -19,7 +19,7 @@ use crate::certificate::{CertificateError, PeerCertificate};
 use crate::stream::{Seat, Stream};
 
 pub use self::ciphers::CipherSuites;
-pub use self::client::{ClientTls, ClientTlsOptions, Roots, Verification};
+pub use self::client::{ClientTls, ClientTlsOptions, KeyLogFile, Roots, Verification};
 pub use self::pem::Pem;
 pub use self::server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
@@ -168,6 +168,8 @@ pub enum TlsError {
     },
     /// rustls refuses the options.
     Options(Rustls),
+    /// The file for the secrets can't be opened.
+    KeyLog(io::Error),
     /// The handshake failed.
     Handshake(io::Error),
 }
@@ -214,6 +216,7 @@ impl fmt::Display for TlsError {
                 write!(f, "no cipher of the list {list} is available; there are {known}")
             }
             TlsError::Options(error) => write!(f, "TLS options: {error}"),
+            TlsError::KeyLog(error) => write!(f, "the file for the secrets: {error}"),
             TlsError::Handshake(error) => {
                 write!(f, "TLS handshake failed: {error}")?;
                 match self.rustls_error().and_then(cure) {
