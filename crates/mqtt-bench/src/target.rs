@@ -190,6 +190,7 @@ fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTls> {
         identity,
         minimum,
         alpn: &[],
+        ciphers: None,
         key_log: None,
     })?)
 }

@@ -68,7 +68,7 @@ const NAMES: Section = Section {
     title: "Under Mosquitto's names",
     text: "Called as mosquitto_pub, mosquitto_sub or mosquitto_rr (by a link, for example), the \
            tools write Mosquitto's messages to stderr and end with its exit codes, also where ours \
-           are clearer. Every flag takes the word behind it as its value, whatever that looks like.",
+           are clearer. Every flag takes the word behind it as its value, whatever it looks like.",
     rows: &[],
 };
 

@@ -17,8 +17,8 @@ pub fn markdown(manual: &Manual) -> String {
     let name = manual.name;
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let mut out = format!(
-        "# {name}\n\n<!-- Made from crates/mqtt-cli/src (args, manual.rs); change it there and run\n     \
-         MQTTD_BLESS=1 cargo test -p mqtt-cli --test manual -->\n\n{about}.\n\n"
+        "# {name}\n\n<!-- Made from crates/mqtt-cli/src (args, manual.rs); change it there and\n     \
+         run MQTTD_BLESS=1 cargo test -p mqtt-cli --test manual -->\n\n{about}.\n\n"
     );
     indented(&mut out, &usage(command.clone()));
     let text = format!(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mqtt_net::tls::{
-    ClientTls, ClientTlsOptions, KeyLogFile, MinimumVersion, Pem, Roots, TlsError, Verification,
+    CipherSuites, ClientTls, ClientTlsOptions, KeyLogFile, MinimumVersion, Pem, Roots, TlsError,
+    Verification,
 };
 
 /// A ready TLS configuration. Cloning is cheap.
@@ -29,6 +30,8 @@ pub struct TlsSettings {
     pub minimum: MinimumVersion,
     /// Application protocols to offer (ALPN).
     pub alpn: Vec<String>,
+    /// Ciphers up to TLS 1.2, as an OpenSSL list; all that are good unless given.
+    pub ciphers: Option<String>,
     /// Append the secrets of each connection to this file, for a tool like Wireshark.
     pub key_log: Option<PathBuf>,
 }
@@ -65,6 +68,10 @@ impl Tls {
             files => Roots::Files(files),
         };
         let identity = settings.identity.as_ref();
+        let ciphers = match &settings.ciphers {
+            None => None,
+            list => Some(CipherSuites::parse(list.as_deref(), None)?),
+        };
         let key_log = match &settings.key_log {
             None => None,
             Some(path) => Some(Arc::new(KeyLogFile::open(path).map_err(TlsError::KeyLog)?)),
@@ -75,6 +82,7 @@ impl Tls {
             identity: identity.map(|[chain, key]| (as_pem(chain), as_pem(key))),
             minimum: settings.minimum,
             alpn: &alpn,
+            ciphers: ciphers.as_ref(),
             key_log: key_log.as_ref(),
         })?;
         Ok(Self { client })

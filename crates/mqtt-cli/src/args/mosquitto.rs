@@ -85,8 +85,7 @@ pub const FLAGS: &[Flag] = {
         row(&["--cert"], "psrc", V2_0, ""),
         row(&["--key"], "psrc", V2_0, "a key with a passphrase is refused"),
         row(&["--keyform"], "psrc", V2_0, "pem only"),
-        row(&["--ciphers"], "psrc", V2_0, "refused: rustls offers safe cipher suites only. \
-            Without TLS, ignored under Mosquitto's names, as there"),
+        row(&["--ciphers"], "psrc", V2_0, "suites that rustls does not have are left out"),
         row(&["--insecure"], "psrc", V2_0, ""),
         row(&["--no-tls"], "psr", V2_1, ""),
         row(&["--psk"], "psrc", V2_0, "refused: rustls has suites with certificates only"),

@@ -1,4 +1,4 @@
-//! Flags about TLS. What rustls cannot do (PSK, engines, OpenSSL cipher lists, old versions) is
+//! Flags about TLS. What rustls cannot do (PSK, engines, old versions) is
 //! refused by name.
 
 use std::fs;
@@ -47,8 +47,8 @@ pub struct TlsArgs {
     /// Kind of the key file; pem is the only one
     #[arg(long, value_name = "KEYFORM")]
     pub keyform: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "CIPHERS", hide = true)]
+    /// Ciphers up to TLS 1.2, as an OpenSSL list; of those it names, the safe ones are offered
+    #[arg(long, value_name = "CIPHERS")]
     pub ciphers: Option<String>,
     /// Not supported
     #[arg(long, value_name = "KEY", hide = true)]
@@ -108,6 +108,7 @@ impl TlsArgs {
                 _ => MinimumVersion::Tls12,
             },
             alpn: self.tls_alpn.iter().cloned().collect(),
+            ciphers: self.ciphers.clone(),
             key_log: self.tls_keylog.clone(),
         };
         Tls::new(&settings).map(Some).map_err(|error| match persona.is_mosquitto {
@@ -139,7 +140,6 @@ impl TlsArgs {
     fn refuse_unsupported(&self) -> Result<(), String> {
         const ENGINE: &str = "the TLS library, rustls, has none of OpenSSL's engines";
         let refused = [
-            ("--ciphers", &self.ciphers, "the TLS library, rustls, offers safe suites only"),
             ("--tls-engine", &self.tls_engine, ENGINE),
             ("--tls-engine-kpass-sha1", &self.tls_engine_kpass_sha1, ENGINE),
         ];

@@ -20,7 +20,7 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 
 use super::server::{certified_key, roots};
-use super::{MinimumVersion, Pem, TlsError, TlsStream};
+use super::{CipherSuites, MinimumVersion, Pem, TlsError, TlsStream};
 use crate::certificate::PeerCertificate;
 use crate::stream::{Seat, Stream};
 
@@ -60,6 +60,8 @@ pub struct ClientTlsOptions<'a> {
     pub minimum: MinimumVersion,
     /// Application protocols to offer, best first; empty for none.
     pub alpn: &'a [&'a [u8]],
+    /// Which ciphers; `None` for all that are good.
+    pub ciphers: Option<&'a CipherSuites>,
     /// Takes the secrets of each connection, so that a recording of it can be read.
     pub key_log: Option<&'a Arc<KeyLogFile>>,
 }
@@ -101,7 +103,11 @@ impl ClientTls {
     /// # Errors
     /// See [`TlsError`]; the message names the file.
     pub fn new(options: ClientTlsOptions<'_>) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        if let Some(ciphers) = options.ciphers {
+            provider.cipher_suites.clone_from(&ciphers.suites);
+        }
+        let provider = Arc::new(provider);
         let (roots, pinned) = match options.roots {
             _ if options.verification == Verification::InsecureNothing => {
                 (RootCertStore::empty(), Vec::new())

@@ -101,6 +101,7 @@ pub fn client_options(roots: Roots<'_>) -> ClientTlsOptions<'_> {
         identity: None,
         minimum: MinimumVersion::Tls12,
         alpn: &[],
+        ciphers: None,
         key_log: None,
     }
 }
