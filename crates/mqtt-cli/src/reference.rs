@@ -11,15 +11,15 @@ use crate::manual::{Manual, Section};
 
 const COLUMNS: usize = 100;
 
+const MADE_FROM: &str = "<!-- Made from crates/mqtt-cli/src (args, manual.rs); change it there and
+     run MQTTD_BLESS=1 cargo test -p mqtt-cli --test manual -->";
+
 /// The reference of a tool in Markdown.
 pub fn markdown(manual: &Manual) -> String {
     let command = (manual.command)();
     let name = manual.name;
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut out = format!(
-        "# {name}\n\n<!-- Made from crates/mqtt-cli/src (args, manual.rs); change it there and\n     \
-         run MQTTD_BLESS=1 cargo test -p mqtt-cli --test manual -->\n\n{about}.\n\n"
-    );
+    let mut out = format!("# {name}\n\n{MADE_FROM}\n\n{about}.\n\n");
     indented(&mut out, &usage(command.clone()));
     let text = format!(
         "`{name} --help` prints the flags. The column *Mosquitto* says since which version its \

@@ -211,6 +211,8 @@ impl Driver {
             if let Some(result) = turn.await {
                 return result;
             }
+            // The Server may be waiting for this very processor.
+            std::thread::yield_now();
             // Lets other tasks run, and the runtime ask the system what has arrived.
             tokio::task::yield_now().await;
         }
