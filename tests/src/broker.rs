@@ -18,6 +18,7 @@ use crate::process::{self, Finished, PATIENCE};
 pub struct Broker {
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     dir: TempDir,
     port: Port,
@@ -78,7 +79,8 @@ impl Broker {
         let listens_ws = text.contains(&ws_port.number.to_string());
         let config = dir.write("mosquitto.conf", text);
         let arguments = vec!["-c".to_string(), config];
-        Broker { program, arguments, child: None, dir, port, ws_port, listens_ws }
+        let environment = Vec::new();
+        Broker { program, arguments, environment, child: None, dir, port, ws_port, listens_ws }
     }
 
     /// The broker under test without a config file, only with these arguments (`{port}` in them
@@ -89,6 +91,12 @@ impl Broker {
         let port = broker.port().to_string();
         broker.arguments = arguments.iter().map(|it| it.replace("{port}", &port)).collect();
         broker.started()
+    }
+
+    /// A variable in the environment of a prepared broker.
+    pub fn in_environment(mut self, name: &str, value: &str) -> Broker {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Starts a prepared broker and waits until its ports accept.
@@ -105,6 +113,7 @@ impl Broker {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

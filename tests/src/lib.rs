@@ -16,6 +16,7 @@
 
 pub mod authority;
 pub mod broker;
+pub mod disk;
 pub mod notation;
 pub mod peer;
 pub mod place;

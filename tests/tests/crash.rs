@@ -266,13 +266,20 @@ fn random(state: &mut u64, below: u64) -> u64 {
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
-    rounds_of_kills(1);
+    rounds_of_kills(1, "process");
 }
 
 #[test]
 fn nor_is_it_between_shards() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
-    rounds_of_kills(3);
+    rounds_of_kills(3, "process");
+}
+
+/// Answers wait for syncs here, so that more of them are cut in two.
+#[test]
+fn nor_when_answers_wait_for_the_device() {
+    only_our_broker!("Mosquitto loses what it has acknowledged");
+    rounds_of_kills(3, "sync");
 }
 
 const PUBLISHERS: [(&str, u8); 4] = [("one a", 1), ("one b", 1), ("two a", 2), ("two b", 2)];
@@ -329,7 +336,7 @@ fn check_received(load: &Load, finished: &[u64]) {
     }
 }
 
-fn rounds_of_kills(shards: u8) {
+fn rounds_of_kills(shards: u8, durability: &str) {
     let rounds = number_from("MQTTD_CRASH_ROUNDS").unwrap_or(10);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = since_1970.as_nanos() as u64;
@@ -337,7 +344,7 @@ fn rounds_of_kills(shards: u8) {
     eprintln!("MQTTD_CRASH_SEED={seed} MQTTD_CRASH_ROUNDS={rounds}");
     let mut broker = Broker::with(&format!(
         "persistence true\npersistence_location {{dir}}\nmax_queued_messages 0\n\
-         shards {shards}\nlog_type error\nlog_type warning\nconnection_messages false"
+         shards {shards}\ndurability {durability}\nlog_type error\nlog_type warning\nconnection_messages false"
     ));
     let load = Load::new(broker.port());
     let (publishers, others) = start_clients(&load);

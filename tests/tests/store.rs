@@ -1,11 +1,11 @@
 //! `mqttd store …`, and what the broker does with a store that is in use, newer, torn, damaged or
-//! full. A read-only disk is left to the tests of `mqttd-store`: the system makes no disk read-only
-//! while a broker writes to it.
+//! full. Other faults of the disk are in `disk.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mqttd_tests::disk::store_is;
 use mqttd_tests::process::{self, Finished, until};
 use mqttd_tests::tool::publish;
 use mqttd_tests::{Broker, Level, Peer, Tools, only_our_broker, place};
@@ -251,15 +251,6 @@ fn reason(peer: &mut Peer, packet_id: u16, topic: &str, payload: &str) -> u8 {
     if answer.len() > 4 { answer[4] } else { 0 }
 }
 
-fn state_is(broker: &Broker, wanted: &str) -> bool {
-    until(|| {
-        let arguments = ["-t", "$SYS/broker/store/state", "-C", "1", "-W", "5"];
-        let said = Tools::UnderTest.receive(broker, &arguments).out();
-        (said.trim() == wanted).then_some(())
-    })
-    .is_some()
-}
-
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() {
     only_our_broker!("mqttd store");
@@ -284,10 +275,10 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     peer.subscribe("live", 0);
     peer.publish("live", "still here");
     peer.expect_message("live", "still here", 0);
-    assert!(state_is(&broker, "full"), "{}", broker.log());
+    assert!(store_is(&broker, "full"), "{}", broker.log());
     assert!(broker.log().contains("the disk is full"), "{}", broker.log());
     disk.grow("40m");
-    assert!(state_is(&broker, "ok"), "{}", broker.log());
+    assert!(store_is(&broker, "ok"), "{}", broker.log());
     assert!(broker.log().contains("can be written again"), "{}", broker.log());
     assert_eq!(reason(&mut peer, 4, "queue", "the last"), 0);
     // What was refused is in the log by now too: memory and log tell the same story.

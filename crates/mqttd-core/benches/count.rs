@@ -187,6 +187,10 @@ impl Output for Sockets {
         0
     }
 
+    fn pause(&mut self, _: ConnectionKey) {}
+
+    fn resume(&mut self, _: ConnectionKey) {}
+
     fn close(&mut self, _connection: ConnectionKey) {
         self.closed += 1;
     }

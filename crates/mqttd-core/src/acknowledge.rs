@@ -19,6 +19,7 @@ use mqtt_proto::{PacketIdentifier, Properties, ReasonCode};
 use crate::deliver::{Routed, address};
 use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey, ShardId};
+use crate::limits::HELD_ANSWERS_MAX;
 use crate::message::write_property;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
@@ -125,7 +126,7 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
         if !ready || online.held > 0 {
-            self.hold(key, answer, wait);
+            self.hold(key, answer, wait, out);
             return;
         }
         match answer {
@@ -146,10 +147,20 @@ impl Shard {
     }
 
     /// Sends the answer behind all that are held now.
-    pub(crate) fn hold(&mut self, key: SessionKey, answer: Answer, wait: Wait) {
+    pub(crate) fn hold<O: Output>(
+        &mut self,
+        key: SessionKey,
+        answer: Answer,
+        wait: Wait,
+        out: &mut O,
+    ) {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
         online.held += 1;
+        if online.held >= HELD_ANSWERS_MAX && !online.is_paused {
+            online.is_paused = true;
+            out.pause(online.connection);
+        }
         let epoch = online.epoch;
         let session = address(key, session);
         let (failed, is_recorded) = (false, false);
@@ -269,6 +280,10 @@ impl Shard {
         let mut version = None;
         if let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) {
             online.held -= 1;
+            if online.is_paused && online.held <= HELD_ANSWERS_MAX / 2 {
+                online.is_paused = false;
+                out.resume(online.connection);
+            }
             version = Some(online.version);
         }
         if let Answer::Ack {

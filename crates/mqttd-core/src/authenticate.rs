@@ -199,6 +199,10 @@ mod tests {
             0
         }
 
+        fn pause(&mut self, _: ConnectionKey) {}
+
+        fn resume(&mut self, _: ConnectionKey) {}
+
         fn close(&mut self, _: ConnectionKey) {}
 
         fn authenticate(&mut self, connection: ConnectionKey, request: Reauthentication<'_>) {

@@ -253,6 +253,7 @@ impl Shard {
             aliases_out,
             inflight_bytes: 0,
             held: 0,
+            is_paused: false,
             receiving: 0,
             receive_maximum: terms.receive_maximum,
             is_dropping: false,

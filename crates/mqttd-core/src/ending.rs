@@ -80,6 +80,10 @@ impl Shard {
         // may be heard of one that is busy reading: it lives as long as the output shrinks.
         let backlog = out.wire(online.connection).len();
         let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
+        // Nor is anything heard of one that waits for too many answers.
+        if online.is_paused {
+            due = due.max(now.plus_millis(online.keep_alive_millis));
+        }
         if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
             online.backlog_seen = backlog;
             due = now.plus_millis(online.keep_alive_millis);

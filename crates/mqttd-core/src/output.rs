@@ -21,6 +21,13 @@ pub trait Output {
     /// gone.
     fn flush(&mut self, to: ConnectionKey) -> usize;
 
+    /// Hand in no more packets of this connection until [`Output::resume`]: it waits for more
+    /// answers than [`crate::limits::HELD_ANSWERS_MAX`].
+    fn pause(&mut self, connection: ConnectionKey);
+
+    /// Packets of the connection are welcome again.
+    fn resume(&mut self, connection: ConnectionKey);
+
     /// Close the connection after its buffer has been written (bounded in time by the body). The
     /// shard has forgotten the key.
     fn close(&mut self, connection: ConnectionKey);

@@ -123,7 +123,7 @@ impl Shard {
         if session.receiver.contains(packet_id) {
             // The first answer may still wait, even one of an earlier connection.
             if is_durable && !session.has_received_record(packet_id) {
-                self.hold(key, ack(ReasonCode::Success), Wait::default());
+                self.hold(key, ack(ReasonCode::Success), Wait::default(), out);
             } else {
                 let need = if is_durable { self.journal.appended() } else { Lsn::default() };
                 self.acknowledge(key, ack(ReasonCode::Success), Wait::for_log(need), out);
@@ -149,7 +149,7 @@ impl Shard {
         }
         if wait.received.is_some() {
             // Behind those before it, which the order of their numbers asks for.
-            self.hold(key, ack(reason), wait);
+            self.hold(key, ack(reason), wait, out);
             self.release(out);
         } else {
             self.acknowledge(key, ack(reason), wait, out);

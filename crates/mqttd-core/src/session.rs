@@ -80,6 +80,8 @@ pub(crate) struct Online {
     pub(crate) inflight_bytes: u64,
     /// Acknowledgements that wait for the log or another shard; later ones queue behind them.
     pub(crate) held: u32,
+    /// They are so many that nothing more is read.
+    pub(crate) is_paused: bool,
     /// QoS 1 and 2 messages from the Client on this connection that the Server has not finished:
     /// what counts against its Receive Maximum (4.9).
     pub(crate) receiving: u16,

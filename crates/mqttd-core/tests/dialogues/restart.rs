@@ -1,6 +1,7 @@
 //! The log: what a restart brings back, what an answer waits for, what a refusal means.
 
 use mqtt_proto::ReasonCode;
+use mqttd_core::limits::HELD_ANSWERS_MAX;
 use mqttd_core::settings::Settings;
 
 use crate::world::*;
@@ -218,4 +219,44 @@ fn a_client_that_is_told_nothing_can_try_again() {
     ann.sends(publish("t", "x").qos1(1)).expects_nothing();
     world.refuses();
     ann.expects(Said::Puback(1, ReasonCode::QuotaExceeded));
+}
+
+#[test]
+fn a_client_that_waits_for_too_many_answers_is_not_read_from() {
+    let unbounded = Settings { queued_messages_max: None, ..Settings::default() };
+    let world = World::with(1, Settings { persistence: true, ..unbounded });
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 1);
+    bob.vanishes();
+    let old = world.connects(v311("old").keep_alive(10));
+    world.log_is_late();
+    let max = HELD_ANSWERS_MAX as u16;
+    for id in 1..max {
+        old.sends(publish("t", "x").qos1(id));
+    }
+    assert!(!old.is_paused(), "one less than the bound");
+    old.sends(publish("t", "x").qos1(max));
+    assert!(old.is_paused());
+    world.passes(60);
+    assert!(old.is_open(), "what it sends is not read, so the Keep Alive does not count");
+    world.commits();
+    assert!(!old.is_paused());
+    assert_eq!(old.hears_all().len(), usize::from(max));
+    world.passes(20);
+    assert!(!old.is_open(), "now it does");
+
+    // Others have answers of their own.
+    let new = world.connects(v311("new"));
+    for id in 1..max {
+        new.sends(publish("t", "x").qos1(id));
+    }
+    let other = world.connects(v311("other"));
+    other.sends(publish("t", "x").qos1(1));
+    assert!(!new.is_paused() && !other.is_paused());
+    new.sends(Said::Pingreq).expects(Said::Pingresp);
+    new.sends(publish("t", "x").qos1(max));
+    assert!(new.is_paused() && !other.is_paused());
+    new.vanishes();
+    world.commits();
+    other.expects(puback(1));
 }

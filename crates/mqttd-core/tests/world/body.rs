@@ -35,6 +35,8 @@ pub struct Socket {
     pub owes_writable: bool,
     /// Closed by the Server or cut.
     pub is_closed: bool,
+    /// The shard wants no more packets now.
+    pub is_paused: bool,
 }
 
 /// One change of the log.
@@ -140,6 +142,16 @@ impl Output for Out<'_> {
         let socket = &mut self.body.sockets[number];
         socket.owes_writable |= !socket.wire.is_empty();
         socket.wire.len()
+    }
+
+    fn pause(&mut self, connection: ConnectionKey) {
+        let number = self.number(connection);
+        assert!(!std::mem::replace(&mut self.body.sockets[number].is_paused, true));
+    }
+
+    fn resume(&mut self, connection: ConnectionKey) {
+        let number = self.number(connection);
+        assert!(std::mem::replace(&mut self.body.sockets[number].is_paused, false));
     }
 
     fn close(&mut self, connection: ConnectionKey) {

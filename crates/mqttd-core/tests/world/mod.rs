@@ -387,6 +387,7 @@ impl Inner {
             reads: true,
             owes_writable: false,
             is_closed: false,
+            is_paused: false,
         });
         let (block, will_block) = (
             encode_props(&hello.props),
@@ -549,6 +550,11 @@ impl Client {
 
     pub fn is_open(&self) -> bool {
         !self.world.0.borrow().body.sockets[self.socket].is_closed
+    }
+
+    /// The shard wants no more of the Client's packets now.
+    pub fn is_paused(&self) -> bool {
+        self.world.0.borrow().body.sockets[self.socket].is_paused
     }
 
     /// The connection breaks.

@@ -37,6 +37,10 @@ pub(crate) struct Connection {
     pub(crate) is_touched: bool,
     /// The socket would take no more; its waker tells when it does again.
     pub(crate) is_blocked: bool,
+    /// The shard wants no more of its packets now.
+    pub(crate) is_paused: bool,
+    /// It did not want some of what `unread` holds.
+    pub(crate) was_paused: bool,
     /// A write has left something behind; the shard is told once it is gone.
     pub(crate) is_behind: bool,
     place: Arc<ConnectionWaker>,
@@ -89,6 +93,12 @@ pub(crate) enum ReadOutcome {
 }
 
 impl Connection {
+    /// Packets from it go to the shard.
+    #[inline]
+    pub(crate) fn takes_packets(&self) -> bool {
+        self.state == State::Open && !self.is_paused
+    }
+
     pub(crate) fn new(
         stream: Stream,
         version: Version,
@@ -107,6 +117,8 @@ impl Connection {
             exchange: None,
             is_touched: false,
             is_blocked: false,
+            is_paused: false,
+            was_paused: false,
             is_behind: false,
             waker: Waker::from(Arc::clone(&place)),
             place,

@@ -132,6 +132,17 @@ impl Output for Body {
         connection.wire.len()
     }
 
+    fn pause(&mut self, connection: ConnectionKey) {
+        self.connections[connection.0 as usize].is_paused = true;
+    }
+
+    fn resume(&mut self, connection: ConnectionKey) {
+        let connection = &mut self.connections[connection.0 as usize];
+        connection.is_paused = false;
+        connection.was_paused = true;
+        connection.list();
+    }
+
     fn close(&mut self, connection: ConnectionKey) {
         let closed = self.touch(connection.0);
         if closed.state == State::Open {

@@ -79,10 +79,21 @@ impl ShardTask {
 
     fn read_some(&mut self, key: u32) -> More {
         let connection = &mut self.body.connections[key as usize];
-        if connection.state != State::Open || connection.wire.len() > UNREAD_OUTPUT_MAX {
-            return More::No; // listed again when the output has been written
+        let is_behind = connection.wire.len() > UNREAD_OUTPUT_MAX || connection.is_paused;
+        if connection.state != State::Open || is_behind {
+            return More::No; // listed again when the output is written, or with `Output::resume`
         }
         let mut kept = mem::take(&mut connection.unread);
+        if mem::take(&mut connection.was_paused) {
+            // Before the socket, which may have nothing more to say than that it is closed.
+            let used = self.handle_packets(key, &kept);
+            kept.drain(..used);
+            if !self.body.connections[key as usize].takes_packets() {
+                self.body.connections[key as usize].unread = kept;
+                return More::No;
+            }
+        }
+        let connection = &mut self.body.connections[key as usize];
         let more;
         if kept.len() < MOVED_BYTES_MAX {
             let mut buffer = mem::take(&mut self.read_buffer);
@@ -133,13 +144,14 @@ impl ShardTask {
         }
     }
 
-    /// Hands every whole packet at the front of `bytes` to the shard. Returns the bytes used.
+    /// Hands every whole packet at the front of `bytes` to the shard, as long as it wants them.
+    /// Returns the bytes used.
     fn handle_packets(&mut self, key: u32, bytes: &[u8]) -> usize {
         let version = self.body.connections[key as usize].version;
         let packet_max = self.settings.packet_bytes_max as usize;
         let debug = self.settings.debug;
         let mut used = 0;
-        while self.body.connections[key as usize].state == State::Open {
+        while self.body.connections[key as usize].takes_packets() {
             let rest = &bytes[used..];
             let packet = match Frame::peek(rest, packet_max) {
                 Ok(None) => return used,
@@ -161,7 +173,10 @@ impl ShardTask {
                 Err(offence) => self.offend(key, offence),
             }
         }
-        bytes.len()
+        match self.body.connections[key as usize].state {
+            State::Open => used,
+            _ => bytes.len(),
+        }
     }
 
     fn offend(&mut self, key: u32, offence: Offence) {
