@@ -128,8 +128,22 @@ pub struct Limits {
     pub message_size_limit: Option<u32>,
     /// `max_keepalive`: the longest Keep Alive in seconds a client may ask for.
     pub max_keepalive: Option<u16>,
-    /// `memory_limit`: bytes of memory the broker may use.
+    /// `memory_limit`: bytes that clients may make the broker hold.
     pub memory_limit: Option<u64>,
+    /// `max_subscriptions`: subscriptions of one client.
+    pub max_subscriptions: Option<u32>,
+    /// `max_topic_levels`: levels of a topic or filter.
+    pub max_topic_levels: Option<u16>,
+    /// `max_message_rate`: messages a second from one client.
+    pub max_message_rate: Option<u32>,
+    /// `max_byte_rate`: bytes a second from one client.
+    pub max_byte_rate: Option<u32>,
+    /// `rate_excess disconnect`: who sends more is disconnected instead of being read more slowly.
+    pub disconnect_on_rate: bool,
+    /// `max_subscribe_rate`: subscriptions a second of one client.
+    pub max_subscribe_rate: Option<u32>,
+    /// `max_connect_rate`: connections a second from one address.
+    pub max_connect_rate: Option<u32>,
 }
 
 impl Default for Limits {
@@ -145,6 +159,13 @@ impl Default for Limits {
             message_size_limit: None,
             max_keepalive: None,
             memory_limit: None,
+            max_subscriptions: None,
+            max_topic_levels: None,
+            max_message_rate: None,
+            max_byte_rate: None,
+            disconnect_on_rate: false,
+            max_subscribe_rate: None,
+            max_connect_rate: None,
         }
     }
 }
@@ -210,6 +231,8 @@ pub struct Logging {
     pub timestamp_format: Option<String>,
     /// `log_facility`: syslog's local0 to local7; `None` = daemon.
     pub facility: Option<u8>,
+    /// `log_format json`: one JSON object for each line.
+    pub is_json: bool,
     /// `connection_messages`: log connects and disconnects.
     pub connection_messages: bool,
 }
@@ -222,6 +245,7 @@ impl Default for Logging {
             timestamp: true,
             timestamp_format: None,
             facility: None,
+            is_json: false,
             connection_messages: true,
         }
     }
@@ -236,6 +260,8 @@ pub enum LogDestination {
     Stderr,
     /// The system's log.
     Syslog,
+    /// systemd's journal.
+    Journald,
     /// The `$SYS/broker/log/…` topics.
     Topic,
     /// A file that lines are appended to.
@@ -318,6 +344,33 @@ pub struct Security {
     pub auth: Auth,
     /// `clientid_prefixes`: only Client Identifiers that begin so may connect.
     pub clientid_prefixes: Option<String>,
+    /// What failed logins lead to.
+    pub logins: Logins,
+}
+
+/// What failed logins lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logins {
+    /// `max_login_failures`: failures of one address that lead to a ban.
+    pub max_failures: Option<u32>,
+    /// `max_login_failures_user`: failures with one User Name that lead to a ban of the name.
+    pub max_failures_user: Option<u32>,
+    /// `login_ban_time`: how long a ban lasts, and how long a failure counts.
+    pub ban_time: Duration,
+    /// `login_failure_delay`: how long a refusal waits after the first failure; twice as long after
+    /// each further one.
+    pub failure_delay: Option<Duration>,
+}
+
+impl Default for Logins {
+    fn default() -> Logins {
+        Logins {
+            max_failures: None,
+            max_failures_user: None,
+            ban_time: Duration::from_secs(300),
+            failure_delay: None,
+        }
+    }
 }
 
 /// The authentication options of one listener.

@@ -2,8 +2,8 @@
 //! decides; listeners and bridges are matched by address and by name.
 
 use crate::config::{
-    Address, Auth, Bridge, Config, General, Limits, Listener, Logging, Messages, Persistence,
-    Security,
+    Address, Auth, Bridge, Config, General, Limits, Listener, Logging, Logins, Messages,
+    Persistence, Security,
 };
 use crate::directive::Reload;
 use crate::directives::find;
@@ -125,6 +125,13 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             message_size_limit: "message_size_limit",
             max_keepalive: "max_keepalive",
             memory_limit: "memory_limit",
+            max_subscriptions: "max_subscriptions",
+            max_topic_levels: "max_topic_levels",
+            max_message_rate: "max_message_rate",
+            max_byte_rate: "max_byte_rate",
+            disconnect_on_rate: "rate_excess",
+            max_subscribe_rate: "max_subscribe_rate",
+            max_connect_rate: "max_connect_rate",
         }
     );
     compare!(
@@ -147,13 +154,25 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             timestamp: "log_timestamp",
             timestamp_format: "log_timestamp_format",
             facility: "log_facility",
+            is_json: "log_format",
             connection_messages: "connection_messages",
         }
     );
-    let Security { auth, clientid_prefixes } = &old.security;
+    let Security { auth, clientid_prefixes, logins } = &old.security;
     if *clientid_prefixes != new.security.clientid_prefixes {
         diff.note("clientid_prefixes");
     }
+    compare!(
+        diff,
+        logins,
+        new.security.logins,
+        Logins {
+            max_failures: "max_login_failures",
+            max_failures_user: "max_login_failures_user",
+            ban_time: "login_ban_time",
+            failure_delay: "login_failure_delay",
+        }
+    );
     compare!(
         diff,
         auth,

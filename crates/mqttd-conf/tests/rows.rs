@@ -39,7 +39,11 @@ const MOSQUITTO: &str = "
     websockets_headers_size websockets_log_level websockets_origin
     store_clean_interval ffdc_output max_log_entries trace_level trace_output";
 
-const OURS: &str = "check_payload_format durability threads shards trusted_proxy unix_socket_mode";
+const OURS: &str = "
+    max_subscriptions max_topic_levels max_message_rate max_byte_rate rate_excess
+    max_subscribe_rate max_connect_rate max_login_failures max_login_failures_user
+    login_ban_time login_failure_delay log_format
+    check_payload_format durability threads shards trusted_proxy unix_socket_mode";
 
 #[test]
 fn every_option_of_mosquitto_has_a_row_and_every_row_is_known() {
@@ -190,7 +194,7 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
             &["", "full", "sync a#b", "sync +a"],
         ),
         "log_dest" => (
-            &["none", "stdout", "stderr", "syslog", "topic", "file /a b # c"],
+            &["none", "stdout", "stderr", "syslog", "journald", "topic", "file /a b # c"],
             &["", "file", "dlt", "android", "stdout x"],
         ),
         "log_type" => (&["all", "none", "error", "internal # x"], &["", "loud", "error warning"]),
@@ -198,6 +202,8 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
             &["a", "12345678901234567890123456789012345678901234567890"],
             &["", "123456789012345678901234567890123456789012345678901"],
         ),
+        "log_format" => (&["text", "json # lines"], &["", "xml"]),
+        "rate_excess" => (&["slow", "disconnect # at once"], &["", "drop"]),
         "protocol" => (&["mqtt", "websockets", "http_api"], &["", "mqtts", "ws"]),
         "accept_protocol_versions" => {
             (&["3", "4,5", "3, 4, 5", "4 5", ",4,"], &["", "6", ",", "4,6"])

@@ -16,8 +16,9 @@ use crate::event::Admission;
 use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::limits::CONNACK_BYTES_MIN;
-use crate::notice::{Ending, Notice, SentPacket};
+use crate::notice::{Ending, Messages, Notice, SentPacket};
 use crate::output::Output;
+use crate::pace::Bucket;
 use crate::publish::is_what_it_says;
 use crate::record::{Record, SessionRecord};
 use crate::session::{NEVER_EXPIRES, Online, Session};
@@ -73,6 +74,9 @@ impl Shard {
         if let Some(will) = &connect.will {
             if will.qos > listener.qos_max {
                 return Err(ReasonCode::QoSNotSupported);
+            }
+            if self.settings.has_too_many_levels(will.topic) {
+                return Err(ReasonCode::TopicNameInvalid);
             }
             if will.retain && !self.settings.retain_available {
                 return Err(ReasonCode::RetainNotSupported);
@@ -174,7 +178,8 @@ impl Shard {
     fn new_session(&mut self, admission: &Admission<'_>) -> Result<SessionKey, ReasonCode> {
         let max = self.settings.sessions_max;
         let count = self.sessions.len() as u64 + u64::from(admission.sessions_elsewhere);
-        if max.is_some_and(|max| count >= u64::from(max)) {
+        let is_full = self.settings.memory.as_ref().is_some_and(|memory| memory.is_full());
+        if is_full || max.is_some_and(|max| count >= u64::from(max)) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let uid = SessionUid(self.journal.new_id().0);
@@ -256,6 +261,8 @@ impl Shard {
             is_paused: false,
             receiving: 0,
             receive_maximum: terms.receive_maximum,
+            subscribing: Bucket::default(),
+            messages: Messages::default(),
             is_dropping: false,
             mount: listener.mount_point.clone(),
             source: None,

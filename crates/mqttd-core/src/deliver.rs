@@ -245,15 +245,16 @@ impl Shard {
         };
         let backlog_max = qos0_backlog_max(&self.settings, message.payload.len());
         if wire_is_full(online, backlog_max, out) {
-            self.dropped(key, DropReason::SlowReader, out);
+            self.dropped(key, DropReason::SlowReader, message.topic, out);
             return;
         }
         match write_publish(online, grant.identifiers(), message, layout, now, frames, out) {
             Ok(()) => {
                 online.is_dropping = false;
+                online.messages.sent += 1;
                 self.sent_publish(key, message.topic, message.payload.len(), layout, out);
             }
-            Err(reason) => self.dropped(key, reason, out),
+            Err(reason) => self.dropped(key, reason, message.topic, out),
         }
     }
 
@@ -282,6 +283,7 @@ impl Shard {
         match write_publish(online, identifiers, message, layout, now, frames, out) {
             Ok(()) => {
                 online.is_dropping = false;
+                online.messages.sent += 1;
                 online.inflight_bytes += u64::from(size);
                 if let Some(stored) = stored {
                     if layout.qos == QoS::ExactlyOnce {
@@ -302,7 +304,7 @@ impl Shard {
                 if let Some(kept) = flight.and_then(|flight| flight.kept) {
                     self.journal.complete(&kept, out);
                 }
-                self.dropped(key, reason, out);
+                self.dropped(key, reason, message.topic, out);
             }
         }
     }
@@ -364,7 +366,7 @@ impl Shard {
         if !self.sessions[key.0 as usize].queue.has_room(size, limits) {
             self.drop_expired(key, now, out);
             if !self.sessions[key.0 as usize].queue.has_room(size, limits) {
-                self.dropped(key, DropReason::QueueFull, out);
+                self.dropped(key, DropReason::QueueFull, message.topic, out);
                 return;
             }
         }
@@ -380,7 +382,7 @@ impl Shard {
     /// Takes expired messages out of a queue.
     pub(crate) fn drop_expired<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
         for kept in self.sessions[key.0 as usize].queue.take_expired(now) {
-            self.stats.drop(DropReason::Expired);
+            self.note_drop(key, DropReason::Expired, kept.message.topic());
             self.unqueued(&kept);
             self.journal.complete(&kept, out);
         }
@@ -407,9 +409,24 @@ impl Shard {
         self.stats.queued_bytes -= kept.message.size() as u64;
     }
 
-    /// Counts a drop and says so once.
-    pub(crate) fn dropped<O: Output>(&mut self, key: SessionKey, reason: DropReason, out: &mut O) {
+    /// Counts and remembers a drop.
+    #[cold]
+    pub(crate) fn note_drop(&mut self, key: SessionKey, reason: DropReason, topic: &str) {
         self.stats.drop(reason);
+        let session = &mut self.sessions[key.0 as usize];
+        session.dropped.get_or_insert_default()[reason as usize] += 1;
+        self.drops.add(self.now, reason, &session.client_id, topic);
+    }
+
+    /// Counts a drop and says so once.
+    pub(crate) fn dropped<O: Output>(
+        &mut self,
+        key: SessionKey,
+        reason: DropReason,
+        topic: &str,
+        out: &mut O,
+    ) {
+        self.note_drop(key, reason, topic);
         let session = &mut self.sessions[key.0 as usize];
         if let Some(online) = &mut session.online {
             if core::mem::replace(&mut online.is_dropping, true) {

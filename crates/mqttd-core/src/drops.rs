@@ -1,5 +1,68 @@
 //! Why a message did not reach a receiver. Nothing is dropped without one of these.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::time::Instant;
+
+/// Drops that a shard remembers.
+pub const RECENT_DROPS: usize = 100;
+
+/// Bytes of a topic or Client Identifier that are remembered.
+pub const DROP_TEXT_BYTES_MAX: usize = 256;
+
+/// One drop, for whoever asks what was dropped last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// When.
+    pub at: Instant,
+    /// Why; `None` in a place that was never used.
+    pub reason: Option<DropReason>,
+    /// The Client concerned: the receiver, or the publisher of what was refused. May be cut.
+    pub client_id: String,
+    /// Where it was published. May be cut; empty when it is no longer known.
+    pub topic: String,
+}
+
+/// The last drops of a shard, in a ring that is made at the first one. What the rules ask for and
+/// happens all the time is counted but not remembered here: QoS 0 to the absent, and messages that
+/// a receiver may not read.
+#[derive(Default)]
+pub(crate) struct RecentDrops {
+    ring: Vec<Dropped>,
+    next: usize,
+}
+
+impl RecentDrops {
+    pub(crate) fn add(&mut self, at: Instant, reason: DropReason, client_id: &str, topic: &str) {
+        if self.ring.len() < RECENT_DROPS {
+            self.ring.push(Dropped::default());
+        }
+        let place = &mut self.ring[self.next];
+        self.next = (self.next + 1) % RECENT_DROPS;
+        place.at = at;
+        place.reason = Some(reason);
+        set(&mut place.client_id, client_id);
+        set(&mut place.topic, topic);
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Dropped> {
+        let (newer, older) = self.ring.split_at(self.next.min(self.ring.len()));
+        older.iter().chain(newer)
+    }
+}
+
+/// Reuses the memory of what stood there.
+fn set(place: &mut String, text: &str) {
+    let mut end = text.len().min(DROP_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    place.clear();
+    place.push_str(&text[..end]);
+}
+
 /// The named reasons; each has a counter in [`crate::stats::Stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -26,11 +89,15 @@ pub enum DropReason {
     PayloadFormatInvalid,
     /// A retained message whose publisher may not publish it any more.
     SourceNotAuthorized,
+    /// More topic levels than `max_topic_levels`.
+    TopicTooDeep,
+    /// `memory_limit` is reached; the publisher was told.
+    MemoryLimit,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 13;
 
     /// All of them, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
@@ -45,6 +112,8 @@ impl DropReason {
         Self::RefusedByReceiver,
         Self::PayloadFormatInvalid,
         Self::SourceNotAuthorized,
+        Self::TopicTooDeep,
+        Self::MemoryLimit,
     ];
 
     /// A short name for counters and log lines.
@@ -61,6 +130,8 @@ impl DropReason {
             Self::RefusedByReceiver => "refused_by_receiver",
             Self::PayloadFormatInvalid => "payload_format_invalid",
             Self::SourceNotAuthorized => "source_not_authorized",
+            Self::TopicTooDeep => "topic_too_deep",
+            Self::MemoryLimit => "memory_limit",
         }
     }
 }
@@ -68,6 +139,21 @@ impl DropReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_hundred_are_remembered_in_order_and_long_texts_are_cut() {
+        let mut drops = RecentDrops::default();
+        for number in 0..250_u64 {
+            let topic = format!("{number}");
+            drops.add(Instant(number), DropReason::Expired, "id", &topic);
+            let first = number.saturating_sub(RECENT_DROPS as u64 - 1);
+            assert!(drops.iter().map(|drop| drop.at.0).eq(first..=number));
+        }
+        drops.add(Instant(0), DropReason::QueueFull, &"ü".repeat(1000), "x");
+        let last = drops.iter().last().unwrap();
+        assert_eq!((last.client_id.len(), last.topic.as_str()), (DROP_TEXT_BYTES_MAX, "x"));
+        assert_eq!(last.reason, Some(DropReason::QueueFull));
+    }
 
     #[test]
     fn every_reason_has_its_own_counter_and_name() {

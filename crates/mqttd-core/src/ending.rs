@@ -44,7 +44,8 @@ impl Shard {
             }
         }
         let client_id = &session.client_id;
-        out.notice(Notice::Disconnected { connection, client_id, ending });
+        let messages = online.messages;
+        out.notice(Notice::Disconnected { connection, client_id, ending, messages });
         out.close(connection);
         let (uid, goes_on) = (session.uid, session.is_persistent());
         self.stop_replays(key, uid, goes_on, out);
@@ -157,7 +158,7 @@ impl Shard {
             if flight.qos == QoS::AtLeastOnce && is_shared(kept) {
                 orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
             } else {
-                self.stats.drop(DropReason::SessionEnded);
+                self.note_lost(&session.client_id, kept.message.topic());
             }
         }
         for kept in session.queue.iter() {
@@ -166,13 +167,18 @@ impl Shard {
             if is_shared(kept) {
                 orphans.push((kept.extra.clone(), Arc::clone(&kept.message)));
             } else {
-                self.stats.drop(DropReason::SessionEnded);
+                self.note_lost(&session.client_id, kept.message.topic());
             }
         }
         for (extra, message) in orphans {
             let share = extra.as_ref().and_then(|extra| extra.share.as_deref());
             self.redirect_share(share, &message, &Receipt::NONE, now, out);
         }
+    }
+
+    fn note_lost(&mut self, client_id: &str, topic: &str) {
+        self.stats.drop(DropReason::SessionEnded);
+        self.drops.add(self.now, DropReason::SessionEnded, client_id, topic);
     }
 
     /// A message chosen for a member that is gone goes to another one. Returns how many other
@@ -198,7 +204,7 @@ impl Shard {
         out: &mut O,
     ) -> u16 {
         let Some(group) = share.and_then(|share| self.groups.find(share)) else {
-            self.stats.drop(DropReason::SessionEnded);
+            self.note_lost("", message.topic());
             return 0;
         };
         let mut passing = Passing::from_message(message);

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use mqtt_proto::packet::{Connect, Packet};
-use mqtt_proto::{Offence, QoS};
+use mqtt_proto::{Offence, QoS, ReasonCode};
 
 use crate::authenticate::{Authenticated, Outcome};
 use crate::envelope::Envelope;
@@ -19,6 +19,8 @@ pub enum Event<'a> {
     Packet(ConnectionKey, Packet<'a>),
     /// What arrived is not MQTT; the connection is told and closed.
     Offence(ConnectionKey, Offence),
+    /// The body wants the connection to end for this reason.
+    End(ConnectionKey, ReasonCode),
     /// The transport is gone.
     Closed(ConnectionKey),
     /// All that waited in the connection's buffer has been written.

@@ -10,12 +10,13 @@ use mqtt_proto::QoS;
 use mqtt_proto::property::{Properties, PropertyId, Value};
 
 use crate::ids::SessionUid;
+use crate::memory::{Held, Memory};
 use crate::time::Instant;
 
 /// An Application Message that something keeps: a queue, a window, a retained entry, another shard.
 ///
 /// Topic, properties and payload lie in one block.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     block: Box<[u8]>,
     topic_len: u16,
@@ -28,7 +29,13 @@ pub struct Message {
     pub expires_at: Instant,
     /// The session that published it; `None` for the Server's own messages.
     pub publisher: Option<SessionUid>,
+    /// Its place in the account of memory, where there is one.
+    held: Option<Held>,
 }
+
+/// Bytes that a message takes beside its topic, properties and payload: its own fields, the count
+/// of its holders, what the allocator adds.
+const MESSAGE_OVERHEAD: usize = size_of::<Message>() + 48;
 
 impl Message {
     /// Where it is published.
@@ -49,6 +56,11 @@ impl Message {
     #[inline]
     pub fn payload(&self) -> &[u8] {
         &self.block[usize::from(self.topic_len) + self.properties_len as usize..]
+    }
+
+    /// Counts a message that was made before the account was known.
+    pub(crate) fn count(&mut self, memory: &Arc<Memory>) {
+        self.held = Some(Held::new(memory, self.block.len() + MESSAGE_OVERHEAD));
     }
 
     /// Bytes that count against `max_queued_bytes`.
@@ -75,6 +87,8 @@ pub struct Passing<'a> {
     pub expires_at: Instant,
     /// Who published it.
     pub publisher: Option<SessionUid>,
+    /// What it counts against once it is kept.
+    pub(crate) memory: Option<Arc<Memory>>,
     pub(crate) kept: Option<Arc<Message>>,
 }
 
@@ -89,6 +103,7 @@ impl<'a> Passing<'a> {
             retain,
             expires_at: Instant::NEVER,
             publisher: None,
+            memory: None,
             kept: None,
         }
     }
@@ -102,6 +117,7 @@ impl<'a> Passing<'a> {
             retain: message.retain,
             expires_at: message.expires_at,
             publisher: message.publisher,
+            memory: message.held.as_ref().map(|held| Arc::clone(held.memory())),
             kept: Some(Arc::clone(message)),
         }
     }
@@ -128,7 +144,10 @@ impl<'a> Passing<'a> {
         block.extend_from_slice(self.topic.as_bytes());
         block.extend_from_slice(self.properties);
         block.extend_from_slice(self.payload);
+        let size = block.len() + MESSAGE_OVERHEAD;
+        let held = self.memory.as_ref().map(|memory| Held::new(memory, size));
         let kept = Arc::new(Message {
+            held,
             block: block.into_boxed_slice(),
             topic_len: self.topic.len() as u16,
             properties_len: self.properties.len() as u32,

@@ -23,7 +23,12 @@ pub enum Notice<'a> {
     /// A CONNECT was refused by the shard.
     Refused { connection: ConnectionKey, client_id: &'a str, reason: ReasonCode },
     /// A connection has ended.
-    Disconnected { connection: ConnectionKey, client_id: &'a str, ending: Ending },
+    Disconnected {
+        connection: ConnectionKey,
+        client_id: &'a str,
+        ending: Ending,
+        messages: Messages,
+    },
     /// A session has reached its Session Expiry Interval.
     SessionExpired { client_id: &'a str },
     /// A subscription was made.
@@ -36,6 +41,14 @@ pub enum Notice<'a> {
     PublishDenied { client_id: &'a str, topic: &'a str },
     /// A packet is on its way to a Client (only with `Settings::debug`).
     Sending { client_id: &'a str, packet: SentPacket<'a> },
+}
+
+/// PUBLISH packets of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the directions, as the Server sees them")]
+pub struct Messages {
+    pub received: u64,
+    pub sent: u64,
 }
 
 /// A packet the shard has sent, for the debug log.

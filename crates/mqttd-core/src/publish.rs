@@ -14,10 +14,10 @@ use crate::deliver::{Routed, address};
 use crate::drops::DropReason;
 use crate::envelope::SessionAddress;
 use crate::exchange::Receipt;
-use crate::ids::{Lsn, RecordId, SessionKey};
+use crate::ids::{ConnectionKey, Lsn, RecordId, SessionKey};
 use crate::message::{Passing, forwarded_properties};
 use crate::mount;
-use crate::notice::Notice;
+use crate::notice::{Ending, Notice};
 use crate::output::Output;
 use crate::record::{Origin, Reached};
 use crate::session::Flight;
@@ -25,6 +25,28 @@ use crate::shard::Shard;
 use crate::time::Instant;
 
 impl Shard {
+    /// `memory_limit` is reached, and the message might take more. What clears a topic makes room.
+    #[inline]
+    pub(crate) fn is_short_of_memory(&self, publish: &Publish<'_>) -> bool {
+        self.settings.memory.as_ref().is_some_and(|memory| memory.is_full())
+            && !(publish.retain && publish.payload.is_empty())
+    }
+
+    /// The message is not taken and not acknowledged; its Client may try again later.
+    #[cold]
+    pub(crate) fn refuse_for_memory<O: Output>(
+        &mut self,
+        key: SessionKey,
+        connection: ConnectionKey,
+        topic: &str,
+        now: Instant,
+        out: &mut O,
+    ) {
+        self.note_drop(key, DropReason::MemoryLimit, topic);
+        let ending = Ending::Server(ReasonCode::QuotaExceeded);
+        self.end_connection(connection, ending, now, out);
+    }
+
     /// A PUBLISH has arrived on the session's connection.
     #[inline]
     pub(crate) fn receive_publish<O: Output>(
@@ -38,6 +60,7 @@ impl Shard {
         self.stats.publish_bytes_received += publish.payload.len() as u64;
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return Ok(()) };
+        online.messages.received += 1;
         let listener = self.settings.listener(session.listener);
         if publish.qos > listener.qos_max {
             return Err(Offence::QoSNotSupported);
@@ -72,12 +95,16 @@ impl Shard {
                 None => Instant::NEVER,
             },
             publisher: Some(session.uid),
+            memory: self.settings.memory.clone(),
             ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
         };
         match publish.packet_id {
             None => {
-                if self.may_publish(key, topic, out) && !self.is_too_large(&message) {
-                    if self.is_malformed_text(&message) {
+                if self.may_publish(key, topic, out)
+                    && !self.is_too_deep(key, topic)
+                    && !self.is_too_large(key, &message)
+                {
+                    if self.is_malformed_text(key, &message) {
                         return Err(Offence::PayloadFormatInvalid);
                     }
                     self.publish_message(&mut message, Some(key), &Receipt::NONE, now, out);
@@ -226,12 +253,17 @@ impl Shard {
             let reason = if with_codes { ReasonCode::NotAuthorized } else { ReasonCode::Success };
             return (reason, Wait::default());
         }
-        if self.is_too_large(message) {
+        if self.is_too_deep(key, message.topic) {
+            let reason =
+                if with_codes { ReasonCode::TopicNameInvalid } else { ReasonCode::Success };
+            return (reason, Wait::default());
+        }
+        if self.is_too_large(key, message) {
             // The only code of PUBACK and PUBREC that speaks of a limit of the Server's.
             let reason = if with_codes { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
             return (reason, Wait::default());
         }
-        if self.is_malformed_text(message) {
+        if self.is_malformed_text(key, message) {
             return (ReasonCode::PayloadFormatInvalid, Wait::default());
         }
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
@@ -287,30 +319,39 @@ impl Shard {
                 .is_none_or(|acl| acl.check(&session.who(), Action::Publish, topic).is_allowed());
         if !allowed {
             out.notice(Notice::PublishDenied { client_id: &session.client_id, topic });
-            self.stats.drop(DropReason::NotAuthorized);
+            self.note_drop(key, DropReason::NotAuthorized, topic);
         }
         allowed
     }
 
-    fn is_too_large(&mut self, message: &Passing<'_>) -> bool {
+    /// More levels than `max_topic_levels`; the standard's own bound is the codec's.
+    fn is_too_deep(&mut self, key: SessionKey, topic: &str) -> bool {
+        let too_deep = self.settings.has_too_many_levels(topic);
+        if too_deep {
+            self.note_drop(key, DropReason::TopicTooDeep, topic);
+        }
+        too_deep
+    }
+
+    fn is_too_large(&mut self, key: SessionKey, message: &Passing<'_>) -> bool {
         let too_large =
             self.settings.payload_bytes_max.is_some_and(|max| message.payload.len() > max as usize);
         if too_large {
-            self.stats.drop(DropReason::PayloadTooLarge);
+            self.note_drop(key, DropReason::PayloadTooLarge, message.topic);
         }
         too_large
     }
 
     /// Whether the payload is not what its Payload Format Indicator says, where that is asked for.
     /// Only 5.0 has the property.
-    fn is_malformed_text(&mut self, message: &Passing<'_>) -> bool {
+    fn is_malformed_text(&mut self, key: SessionKey, message: &Passing<'_>) -> bool {
         if !self.settings.check_payload_format || message.properties.is_empty() {
             return false;
         }
         let properties = Properties::from_checked(message.properties);
         let malformed = !is_what_it_says(properties, message.payload);
         if malformed {
-            self.stats.drop(DropReason::PayloadFormatInvalid);
+            self.note_drop(key, DropReason::PayloadFormatInvalid, message.topic);
         }
         malformed
     }
@@ -368,7 +409,7 @@ impl Shard {
         match self.sessions[key.0 as usize].sender.puback(ack.packet_id) {
             Ok(flight) => {
                 if ack.reason.is_error() {
-                    self.stats.drop(DropReason::RefusedByReceiver);
+                    self.note_refusal(key, Some(&flight));
                 }
                 let session = &mut self.sessions[key.0 as usize];
                 self.journal.completed(&mut session.records, ack.packet_id, out);
@@ -409,8 +450,8 @@ impl Shard {
                 self.acknowledge(key, release(ReasonCode::Success), Wait::default(), out);
             }
             Ok(PubrecOutcome::Refused(flight)) => {
-                self.stats.drop(DropReason::RefusedByReceiver);
                 self.journal.completed(&mut session.records, packet_id, out);
+                self.note_refusal(key, flight.as_ref());
                 if let Some(flight) = flight {
                     self.landed(key, flight, out);
                 }
@@ -444,6 +485,12 @@ impl Shard {
             Err(SenderOffence::UnknownIdentifier) => Ok(()),
             Err(SenderOffence::WrongPacket(_)) => Err(Offence::PacketIdentifierUnknown),
         }
+    }
+
+    fn note_refusal(&mut self, key: SessionKey, flight: Option<&Flight>) {
+        let kept = flight.and_then(|flight| flight.kept.as_ref());
+        let topic = kept.map_or("", |kept| kept.message.topic());
+        self.note_drop(key, DropReason::RefusedByReceiver, topic);
     }
 
     /// The receiver has the message.

@@ -257,15 +257,9 @@ impl<'a> Record<'a> {
                 u64(out, content);
                 out.extend_from_slice(reached);
             }
-            Self::Retained(message, None) => {
-                out.push(RETAINED);
-                message.encode(out);
-            }
-            Self::Retained(message, Some(source)) => {
-                out.push(RETAINED_FROM);
-                text(out, source.client_id);
-                name(out, source.username);
-                out.extend_from_slice(&source.listener.to_le_bytes());
+            Self::Retained(message, source) => {
+                out.push(if source.is_some() { RETAINED_FROM } else { RETAINED });
+                source.iter().for_each(|source| source.encode(out));
                 message.encode(out);
             }
             Self::Will { session, due, message } => {
@@ -339,11 +333,7 @@ impl<'a> Record<'a> {
             }
             RETAINED => Self::Retained(MessageRecord::decode(fields)?, None),
             RETAINED_FROM => {
-                let source = SourceRecord {
-                    client_id: fields.text()?,
-                    username: fields.name()?,
-                    listener: fields.u16()?,
-                };
+                let source = SourceRecord::decode(fields)?;
                 Self::Retained(MessageRecord::decode(fields)?, Some(source))
             }
             WILL => Self::Will {
@@ -436,6 +426,22 @@ impl Entry<'_> {
             retain: flags & 0b100 != 0,
             identifiers: fields.bytes()?,
             share: fields.text()?,
+        })
+    }
+}
+
+impl<'a> SourceRecord<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        text(out, self.client_id);
+        name(out, self.username);
+        out.extend_from_slice(&self.listener.to_le_bytes());
+    }
+
+    fn decode(fields: &mut Fields<'a>) -> Option<Self> {
+        Some(Self {
+            client_id: fields.text()?,
+            username: fields.name()?,
+            listener: u16::from_le_bytes(*fields.array()?),
         })
     }
 }

@@ -82,13 +82,13 @@ impl Shard {
         let who = session.who();
         let denied = |topic| !acl.check(&who, Action::Deliver, topic).is_allowed();
         let flights = session.sender.iter().filter_map(|flight| {
-            let kept = flight.message?.kept.as_ref()?;
-            denied(kept.message.topic()).then_some((flight.id, flight.state))
+            let message = &flight.message?.kept.as_ref()?.message;
+            denied(message.topic()).then(|| (flight.id, flight.state, Arc::clone(message)))
         });
         let flights: Vec<_> = flights.collect();
-        for (packet_id, state) in flights {
+        for (packet_id, state, message) in flights {
+            self.note_drop(key, DropReason::NotAuthorized, message.topic());
             let session = &mut self.sessions[key.0 as usize];
-            self.stats.drop(DropReason::NotAuthorized);
             let flight = if state == SenderState::AwaitPuback {
                 self.journal.completed(&mut session.records, packet_id, out);
                 session.sender.puback(packet_id).ok()

@@ -246,6 +246,16 @@ impl Restore {
         // Numbers rise with time: this is the order in which everything came about.
         self.messages.sort_unstable_by_key(|message| message.record);
         self.exchanges.sort_unstable_by_key(|(record, ..)| *record);
+        if let Some(memory) = &shard.settings.memory {
+            let queued = self.messages.iter_mut().map(|owned| &mut owned.message);
+            let retained = self.retained.iter_mut().map(|(_, message, _)| message);
+            let wills = self.wills.iter_mut().map(|(.., message)| message);
+            for message in queued.chain(retained).chain(wills) {
+                if let Some(message) = Arc::get_mut(message) {
+                    message.count(memory);
+                }
+            }
+        }
         let mut found = Restored::default();
         self.highest.values().for_each(|id| shard.journal.seen_id(*id));
         let mut keys = HashMap::with_hasher(FixedState::with_seed(0));

@@ -65,6 +65,7 @@ impl Shard {
                     write_publish(online, identifiers, &mut message, layout, now, &mut frames, out);
                 match written {
                     Ok(()) => {
+                        online.messages.sent += 1;
                         stats.packets_sent += 1;
                         stats.publish_sent += 1;
                         stats.publish_bytes_sent += u64::from(flight.size);
@@ -106,10 +107,13 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let flight = abandon(&mut session.sender, qos, packet_id);
         self.journal.completed(&mut session.records, packet_id, out);
+        let kept = flight.as_ref().and_then(|flight| flight.kept.as_ref());
+        let message = kept.map(|kept| Arc::clone(&kept.message));
         if let Some(flight) = flight {
             self.landed(key, flight, out);
         }
-        self.dropped(key, reason, out);
+        let topic = message.as_ref().map_or("", |message| message.topic());
+        self.dropped(key, reason, topic, out);
     }
 
     /// Sends what waits, as far as window and buffer allow.
@@ -133,7 +137,7 @@ impl Shard {
             let Some(kept) = session.queue.pop() else { break };
             self.unqueued(&kept);
             if kept.has_expired(now) {
-                self.dropped(key, DropReason::Expired, out);
+                self.dropped(key, DropReason::Expired, kept.message.topic(), out);
                 self.journal.complete(&kept, out);
                 continue;
             }
@@ -147,7 +151,7 @@ impl Shard {
         // The rights may have changed since it was queued.
         if let Some(acl) = &self.settings.listener(session.listener).acl {
             if !acl.check(&session.who(), Action::Deliver, kept.message.topic()).is_allowed() {
-                self.stats.drop(DropReason::NotAuthorized);
+                self.note_drop(key, DropReason::NotAuthorized, kept.message.topic());
                 self.journal.complete(&kept, out);
                 return;
             }
@@ -173,9 +177,10 @@ impl Shard {
         match written {
             Ok(()) => {
                 online.is_dropping = false;
+                online.messages.sent += 1;
                 self.sent_publish(key, message.topic(), message.payload().len(), layout, out);
             }
-            Err(reason) => self.dropped(key, reason, out),
+            Err(reason) => self.dropped(key, reason, message.topic(), out),
         }
     }
 }

@@ -132,7 +132,9 @@ impl Shard {
             self.retained.expiring.insert((expires_at, number), Arc::clone(&message));
         }
         let retained = Retained { message: Arc::clone(&message), source, record, number };
+        self.stats.retained_bytes += message.size() as u64;
         if let Some(old) = self.retained.tree.insert(message.topic(), retained) {
+            self.stats.retained_bytes -= old.message.size() as u64;
             self.retained.expiring.remove(&(old.message.expires_at, old.number));
         }
         self.stats.retained = self.retained.tree.len() as u64;
@@ -141,6 +143,7 @@ impl Shard {
 
     fn remove_retained<O: Output>(&mut self, topic: &str, out: &mut O) {
         let Some(old) = self.retained.tree.remove(topic) else { return };
+        self.stats.retained_bytes -= old.message.size() as u64;
         self.retained.expiring.remove(&(old.message.expires_at, old.number));
         if let Some(record) = old.record {
             self.journal.kill(record, out);

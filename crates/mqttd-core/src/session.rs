@@ -13,11 +13,14 @@ use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
 use crate::authenticate::Authentication;
+use crate::drops::DropReason;
 use crate::event::Proof;
 use crate::exchange::Begun;
 use crate::grant::GrantExtra;
 use crate::ids::{ConnectionKey, ListenerId, RecordId, SessionUid};
 use crate::message::Message;
+use crate::notice::Messages;
+use crate::pace::Bucket;
 use crate::queue::Queue;
 use crate::replay::Replays;
 use crate::source::Source;
@@ -53,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) timer_at: Instant,
     /// How many of `subscriptions` are shared.
     pub(crate) shared: u32,
+    /// Messages dropped, by reason; `None` while there are none.
+    pub(crate) dropped: Option<Box<[u64; DropReason::COUNT]>>,
     /// Records of this session beside its own; `None` while it has none.
     pub(crate) records: Option<Box<SessionRecords>>,
 }
@@ -87,6 +92,10 @@ pub(crate) struct Online {
     pub(crate) receiving: u16,
     /// The Receive Maximum the Client was told.
     pub(crate) receive_maximum: u16,
+    /// How much of the rate of subscriptions is used.
+    pub(crate) subscribing: Bucket,
+    /// PUBLISH packets from the Client and to it, on this connection.
+    pub(crate) messages: Messages,
     /// A drop has been reported and nothing got through since.
     pub(crate) is_dropping: bool,
     /// The listener's mount point.
@@ -168,6 +177,7 @@ impl Session {
             is_recorded: false,
             timer_at: Instant::NEVER,
             shared: 0,
+            dropped: None,
             records: None,
         }
     }

@@ -8,6 +8,8 @@ use mqtt_proto::QoS;
 
 use crate::ids::ListenerId;
 use crate::limits;
+use crate::memory::Memory;
+use crate::pace::Rates;
 
 /// Settings of the whole broker, as far as its brain needs them.
 #[derive(Clone, Debug)]
@@ -31,6 +33,16 @@ pub struct Settings {
     /// Refuse payloads that are not the UTF-8 their Payload Format Indicator promises
     /// (`check_payload_format`).
     pub check_payload_format: bool,
+    /// Most levels of a topic or filter, where fewer than the codec's are wanted.
+    pub topic_levels_max: Option<u16>,
+    /// Subscriptions of one Session.
+    pub subscriptions_max: usize,
+    /// Subscriptions that one Client may make in a second; `None`: no bound.
+    pub subscribe_rate: Option<u64>,
+    /// What one Client may send in a second; the body sees to it.
+    pub rates: Rates,
+    /// The account of what clients make the broker hold; `None`: no limit.
+    pub memory: Option<Arc<Memory>>,
     /// Largest Keep Alive in seconds (`max_keepalive`).
     pub keep_alive_seconds_max: Option<u16>,
     /// Retained messages are kept and sent.
@@ -77,6 +89,13 @@ pub struct ListenerSettings {
 }
 
 impl Settings {
+    /// More levels than are wanted.
+    #[inline]
+    pub(crate) fn has_too_many_levels(&self, topic: &str) -> bool {
+        let count = || topic.bytes().filter(|byte| *byte == b'/').count() + 1;
+        self.topic_levels_max.is_some_and(|max| count() > usize::from(max))
+    }
+
     /// The listener's settings; the first one's when a reload took the listener away.
     pub(crate) fn listener(&self, id: ListenerId) -> &ListenerSettings {
         self.listeners.get(usize::from(id.0)).unwrap_or(&self.listeners[0])
@@ -95,6 +114,11 @@ impl Default for Settings {
             packet_bytes_max: limits::PACKET_BYTES_DEFAULT,
             payload_bytes_max: None,
             check_payload_format: false,
+            topic_levels_max: None,
+            subscriptions_max: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
+            subscribe_rate: None,
+            rates: Rates::default(),
+            memory: None,
             keep_alive_seconds_max: None,
             retain_available: true,
             check_retain_source: true,

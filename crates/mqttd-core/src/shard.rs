@@ -16,6 +16,7 @@ use mqtt_proto::{Offence, QoS, ReasonCode};
 use slab::Slab;
 
 use crate::acknowledge::{HeldAnswers, Wait};
+use crate::drops::{DropReason, Dropped, RecentDrops};
 use crate::envelope::{Envelope, Token};
 use crate::event::Event;
 use crate::exchange::{Exchanges, Receipt};
@@ -55,6 +56,9 @@ pub struct Shard {
     pub(crate) exchanges: Exchanges,
     pub(crate) timers: Timers,
     pub(crate) stats: Stats,
+    pub(crate) drops: RecentDrops,
+    /// The moment of the event in hand.
+    pub(crate) now: Instant,
     pub(crate) frames: Frames,
     /// Another shard was sent news of a subscription by the packet in hand.
     pub(crate) announced: bool,
@@ -92,6 +96,8 @@ impl Shard {
             exchanges: Exchanges::default(),
             timers: Timers::default(),
             stats: Stats::default(),
+            drops: RecentDrops::default(),
+            now: Instant(0),
             frames: Frames::default(),
             announced: false,
             last_sync: None,
@@ -116,6 +122,7 @@ impl Shard {
     /// Takes one event; everything that must happen because of it goes to `out`.
     #[inline]
     pub fn handle<O: Output>(&mut self, event: Event<'_>, now: Instant, out: &mut O) {
+        self.now = now;
         match event {
             Event::Packet(connection, packet) => self.receive(connection, packet, now, out),
             Event::Connect(admission) => {
@@ -124,6 +131,9 @@ impl Shard {
             }
             Event::Offence(connection, offence) => {
                 self.end_connection(connection, Ending::Offence(offence), now, out);
+            }
+            Event::End(connection, reason) => {
+                self.end_connection(connection, Ending::Server(reason), now, out);
             }
             Event::Closed(connection) => {
                 self.end_connection(connection, Ending::ConnectionLost, now, out);
@@ -171,6 +181,18 @@ impl Shard {
         stats
     }
 
+    /// What was dropped last, oldest first.
+    pub fn recent_drops(&self) -> impl Iterator<Item = &Dropped> {
+        self.drops.iter()
+    }
+
+    /// The Clients for which messages were dropped, with a counter for each [`DropReason`].
+    pub fn drops_by_client(&self) -> impl Iterator<Item = (&str, &[u64; DropReason::COUNT])> {
+        let sessions = self.sessions.iter();
+        sessions
+            .filter_map(|(_, session)| Some((&*session.client_id, &**session.dropped.as_ref()?)))
+    }
+
     /// Sessions now, connected or not.
     pub fn session_count(&self) -> u32 {
         self.sessions.len() as u32
@@ -204,7 +226,12 @@ impl Shard {
             online.last_received = now;
         }
         let result = match packet {
-            Packet::Publish(publish) => self.receive_publish(key, &publish, now, out),
+            Packet::Publish(publish) => {
+                if self.is_short_of_memory(&publish) {
+                    return self.refuse_for_memory(key, connection, publish.topic, now, out);
+                }
+                self.receive_publish(key, &publish, now, out)
+            }
             Packet::Puback(ack) => self.receive_puback(key, &ack, now, out),
             Packet::Pubrec(ack) => self.receive_pubrec(key, &ack, now, out),
             Packet::Pubcomp(ack) => self.receive_pubcomp(key, &ack, now, out),

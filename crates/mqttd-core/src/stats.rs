@@ -31,6 +31,8 @@ pub struct Stats {
     pub shared_subscriptions: u64,
     /// Retained messages kept by this shard now.
     pub retained: u64,
+    /// Their bytes: topics, properties and payloads.
+    pub retained_bytes: u64,
     /// Messages waiting for sessions now, behind those in flight; counted once for each session.
     pub queued: u64,
     /// Their bytes.
@@ -43,6 +45,7 @@ impl Stats {
         self.dropped.iter().sum()
     }
 
+    /// Counts a drop. For one that is to be remembered: `Shard::note_drop`.
     pub(crate) fn drop(&mut self, reason: DropReason) {
         self.dropped[reason as usize] += 1;
     }
@@ -64,6 +67,7 @@ impl Stats {
         self.subscriptions += other.subscriptions;
         self.shared_subscriptions += other.shared_subscriptions;
         self.retained += other.retained;
+        self.retained_bytes += other.retained_bytes;
         self.queued += other.queued;
         self.queued_bytes += other.queued_bytes;
     }

@@ -10,13 +10,13 @@ use mqtt_proto::ReasonCode;
 use mqtt_proto::codec::varint;
 use mqtt_proto::packet::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use mqtt_proto::property::PropertyId;
+use mqtt_proto::topic::SharedFilter;
 
 use crate::acknowledge::{Answer, Wait};
 use crate::deliver::address;
 use crate::envelope::{Envelope, MemberState};
 use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
-use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
 use crate::mount;
 use crate::notice::{Ending, Notice};
 use crate::output::Output;
@@ -56,7 +56,7 @@ impl Shard {
                 let mounted = self.mounted_filter(key, filter);
                 let filter = mounted.as_deref().unwrap_or(filter);
                 let count = self.sessions[key.0 as usize].subscriptions.len();
-                let code = self.subscribe(key, filter, options, identifier, out);
+                let code = self.subscribe(key, filter, options, identifier, now, out);
                 let session = &self.sessions[key.0 as usize];
                 if self.journal.is_on() && session.subscriptions.len() > count {
                     new.push(Box::from(filter));
@@ -151,15 +151,17 @@ impl Shard {
         filter: &str,
         asked: SubscriptionOptions,
         identifier: u32,
+        now: Instant,
         out: &mut O,
     ) -> ReasonCode {
         let session = &self.sessions[key.0 as usize];
-        let listener = self.settings.listener(session.listener);
         let hash = self.hash(filter);
         let is_new = session.subscribed(hash, filter).is_none();
-        if is_new && session.subscriptions.len() >= SUBSCRIPTIONS_PER_SESSION_MAX {
-            return ReasonCode::QuotaExceeded;
+        if let Some(reason) = self.refuses_filter(key, filter, is_new, now) {
+            return reason;
         }
+        let session = &self.sessions[key.0 as usize];
+        let listener = self.settings.listener(session.listener);
         if let Some(acl) = &listener.acl {
             if !acl.check(&session.who(), Action::Subscribe, filter).is_allowed() {
                 return ReasonCode::NotAuthorized;
@@ -183,6 +185,33 @@ impl Shard {
             self.add_replay(key, filter, Grant::new(options, extra));
         }
         ReasonCode::from_u8(options.qos as u8).unwrap_or(ReasonCode::Success)
+    }
+
+    /// Which bound a subscription would exceed.
+    fn refuses_filter(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        is_new: bool,
+        now: Instant,
+    ) -> Option<ReasonCode> {
+        let settings = &self.settings;
+        let session = &mut self.sessions[key.0 as usize];
+        if let (Some(rate), Some(online)) = (settings.subscribe_rate, &mut session.online) {
+            if !online.subscribing.take(rate, now) {
+                return Some(ReasonCode::QuotaExceeded);
+            }
+        }
+        if settings.topic_levels_max.is_some() {
+            let shared = SharedFilter::parse(filter).ok().flatten();
+            let topics = shared.map_or(filter, |(_, inner)| inner.as_str());
+            if settings.has_too_many_levels(topics) {
+                return Some(ReasonCode::TopicFilterInvalid);
+            }
+        }
+        let is_full = || settings.memory.as_ref().is_some_and(|memory| memory.is_full());
+        let many = session.subscriptions.len() >= settings.subscriptions_max;
+        (is_new && (many || is_full())).then_some(ReasonCode::QuotaExceeded)
     }
 
     /// Puts a subscription in force, new or instead of the one with the same filter. `record` is

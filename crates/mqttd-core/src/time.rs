@@ -5,7 +5,7 @@ use core::fmt;
 /// Milliseconds since the Unix epoch, never running backwards within one process.
 ///
 /// Wall-clock time is the base because expiry intervals go on counting while the broker is down.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {

@@ -91,6 +91,11 @@ pub(crate) fn wanted(listener: &Listener) -> anyhow::Result<Vec<At>> {
     Ok(found.into_iter().map(At::Tcp).collect())
 }
 
+/// How long a connection above `max_connections` waits for a place before it is turned away, and
+/// the time between two looks.
+const PLACE_PATIENCE: Duration = Duration::from_millis(250);
+const PLACE_LOOK: Duration = Duration::from_millis(10);
+
 /// Opens one socket. To be called on a runtime's thread.
 pub(crate) fn open(at: &At, listener: &Listener) -> io::Result<Socket> {
     Ok(match at {
@@ -160,6 +165,23 @@ pub(crate) async fn accept(
     }
 }
 
+/// Looks for a place again and again for [`PLACE_PATIENCE`]: connections that their Clients have
+/// closed before this one came may not have been looked at yet.
+async fn wait_for_place(broker: &Broker, listener: ListenerId) -> Option<Permit> {
+    let end = Instant::now() + PLACE_PATIENCE;
+    while Instant::now() < end {
+        tokio::time::sleep(PLACE_LOOK).await;
+        let live = broker.live();
+        let door = live.door(listener)?;
+        let of_listener = (&door.places, door.conf.limits.max_connections);
+        let of_broker = (&broker.places, live.config.limits.global_max_connections);
+        if let Some(permit) = Permit::take(of_listener, of_broker) {
+            return Some(permit);
+        }
+    }
+    None
+}
+
 /// One listening socket's way into the lobby.
 struct Way {
     broker: Arc<Broker>,
@@ -200,22 +222,29 @@ impl Way {
         let Ok(peer) = stream.peer_address() else { return };
         let of_listener = (&door.places, door.conf.limits.max_connections);
         let of_broker = (&broker.places, live.config.limits.global_max_connections);
-        let Some(permit) = Permit::take(of_listener, of_broker) else {
-            let peer = peer.to_string();
-            let text = wording::too_many_connections(&peer);
-            broker.logger.line(LogType::Notice, format_args!("{text}"));
-            return;
-        };
+        let permit = Permit::take(of_listener, of_broker);
         // Always: a broker that batches its writes gains nothing from waiting for more.
         let _ = stream.set_nodelay(true);
         let sent_away = broker.seats.seat(peer, |seat| {
-            let received =
-                lobby::receive(Arc::clone(broker), self.worker, listener, stream, permit);
+            let (broker, worker, logger) = (Arc::clone(broker), self.worker, broker.logger.clone());
             let visit = async move {
                 let _seat = seat;
-                received.await;
+                let permit = match permit {
+                    Some(permit) => Some(permit),
+                    None => wait_for_place(&broker, listener).await,
+                };
+                match permit {
+                    Some(permit) => {
+                        lobby::receive(broker, worker, listener, stream, permit).await;
+                    }
+                    None => {
+                        let peer = peer.to_string();
+                        let text = wording::too_many_connections(&peer);
+                        broker.logger.line(LogType::Notice, format_args!("{text}"));
+                    }
+                }
             };
-            tokio::spawn(panics::contained(broker.logger.clone(), visit)).abort_handle()
+            tokio::spawn(panics::contained(logger, visit)).abort_handle()
         });
         if let Some(peer) = sent_away {
             self.say_sent_away(&peer);

@@ -9,6 +9,9 @@ use mqtt_auth::{AclTable, PasswordFile};
 use mqtt_proto::QoS;
 use mqttd_conf::{Config, Listener};
 use mqttd_core::ids::ListenerId;
+use mqttd_core::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
+use mqttd_core::memory::Memory;
+use mqttd_core::pace::Rates;
 use mqttd_core::settings::{ListenerSettings, Settings};
 
 use mqttd_conf::LogType;
@@ -115,8 +118,18 @@ impl Live {
                 listeners.iter_mut().for_each(|listener| listener.acl.clone_from(&acl));
             }
         }
+        let memory = config.limits.memory_limit.map(|limit| {
+            // What is held already stays counted.
+            match before.and_then(|before| before.settings.memory.as_ref()) {
+                Some(memory) => {
+                    memory.set_limit(limit);
+                    Arc::clone(memory)
+                }
+                None => Arc::new(Memory::new(limit)),
+            }
+        });
         let generation = before.map_or(0, |before| before.settings.generation + 1);
-        let settings = Arc::new(settings(&config, generation, listeners, debug));
+        let settings = Arc::new(settings(&config, generation, memory, listeners, debug));
         Ok(Self { config, settings, doors })
     }
 
@@ -154,6 +167,7 @@ impl Live {
 fn settings(
     config: &Config,
     generation: u64,
+    memory: Option<Arc<Memory>>,
     listeners: Vec<ListenerSettings>,
     debug: bool,
 ) -> Settings {
@@ -172,6 +186,17 @@ fn settings(
         },
         payload_bytes_max: limits.message_size_limit,
         check_payload_format: messages.check_payload_format,
+        topic_levels_max: limits.max_topic_levels,
+        subscriptions_max: limits.max_subscriptions.map_or(SUBSCRIPTIONS_PER_SESSION_MAX, |max| {
+            SUBSCRIPTIONS_PER_SESSION_MAX.min(max as usize)
+        }),
+        subscribe_rate: limits.max_subscribe_rate.map(u64::from),
+        rates: Rates {
+            messages: limits.max_message_rate.map(u64::from),
+            bytes: limits.max_byte_rate.map(u64::from),
+            disconnects: limits.disconnect_on_rate,
+        },
+        memory,
         // The largest number there is bounds nothing; Mosquitto 2.0 wrote it down as its default.
         keep_alive_seconds_max: limits.max_keepalive.filter(|max| *max < u16::MAX),
         retain_available: messages.retain_available,

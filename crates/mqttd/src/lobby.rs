@@ -80,7 +80,17 @@ pub(crate) async fn receive(
     let Ok(peer) = stream.peer_address() else { return };
     let live = broker.live();
     let Some(door) = live.door(listener) else { return };
-    let mut visitor = Visitor { broker: &broker, live: &live, door, worker, listener, peer };
+    let (client_id, unwelcome) = (None, None);
+    let mut visitor = Visitor {
+        broker: &broker,
+        live: &live,
+        door,
+        worker,
+        listener,
+        peer,
+        client_id,
+        unwelcome,
+    };
     visitor.log_new_connection();
     let arrival = tokio::time::timeout(CONNECT_TIMEOUT, visitor.receive(stream, permit)).await;
     let text = match arrival {
@@ -96,7 +106,7 @@ pub(crate) async fn receive(
     };
     if broker.logger.is_on(LogType::Notice) && broker.logger.connection_messages() {
         let peer = &visitor.peer;
-        let id = wording::NO_CLIENT_ID;
+        let id = visitor.client_id.as_deref().unwrap_or(wording::NO_CLIENT_ID);
         let text = format_args!("Client {id} [{peer}] disconnected: {text}.");
         broker.logger.line(LogType::Notice, text);
     }
@@ -109,6 +119,10 @@ struct Visitor<'b> {
     worker: usize,
     listener: ListenerId,
     peer: PeerAddress,
+    /// For the log, once CONNECT has come.
+    client_id: Option<String>,
+    /// The address is refused whatever it says.
+    unwelcome: Option<ReasonCode>,
 }
 
 impl Visitor<'_> {
@@ -139,7 +153,19 @@ impl Visitor<'_> {
     /// `Err` holds what the log says.
     async fn receive(&mut self, stream: Stream, permit: Permit) -> Result<Arrived, String> {
         let message_bytes_max = u64::from(self.live.settings.packet_bytes_max) * 2;
-        let spoken = transport::open(self.door, message_bytes_max, &mut self.peer, stream).await?;
+        let (broker, live, door) = (self.broker, self.live, self.door);
+        let unwelcome = &mut self.unwelcome;
+        let may_come = |peer: &PeerAddress| {
+            *unwelcome = refuses_address(broker, live, peer);
+            match *unwelcome {
+                // Whoever speaks MQTT at once is told in its CONNACK.
+                Some(_) if door.tls.is_none() && door.conf.protocol == Protocol::Mqtt => Ok(()),
+                Some(reason) => Err(wording::reason_word(reason).to_owned()),
+                None => Ok(()),
+            }
+        };
+        let peer = &mut self.peer;
+        let spoken = transport::open(door, message_bytes_max, peer, may_come, stream).await?;
         let (mut stream, certificate_user) = match spoken {
             Spoken::Mqtt(stream, certificate_user) => (stream, certificate_user),
             Spoken::Http(stream, request) => return Ok(Arrived::Http(stream, request, permit)),
@@ -197,7 +223,7 @@ impl Visitor<'_> {
     /// Who the Client is, and whether it may come in. An exchange of AUTH packets goes over
     /// `stream`, `rest` being what has been read of it.
     async fn verify(
-        &self,
+        &mut self,
         bytes: &[u8],
         certificate_user: Option<String>,
         stream: &mut Stream,
@@ -228,6 +254,12 @@ impl Visitor<'_> {
         let refuse = |reason: ReasonCode, text: &str| {
             Turned::Refused(connect.version, reason, text.to_owned())
         };
+        if !connect.client_id.is_empty() {
+            self.client_id = Some(connect.client_id.to_owned());
+        }
+        if let Some(reason) = self.unwelcome {
+            return Err(refuse(reason, wording::reason_word(reason)));
+        }
         let conf = self.conf();
         let allowed = match connect.version {
             Version::V31 => conf.versions.v31,
@@ -238,17 +270,44 @@ impl Visitor<'_> {
             let text = "protocol error (version not allowed on this listener)";
             return Err(refuse(ReasonCode::UnsupportedProtocolVersion, text));
         }
+        let used = bytes.len();
+        let (username, proof, authentication_data) =
+            self.identify(&connect, used, certificate_user, stream, rest).await?;
+        let client_id = self.client_id(&connect, username.as_deref())?;
+        Ok(Known { client_id, username, proof, authentication_data })
+    }
+
+    /// The user, how it has shown who it is, and Authentication Data for the CONNACK. `used` bytes
+    /// were CONNECT's.
+    async fn identify(
+        &self,
+        connect: &Connect<'_>,
+        used: usize,
+        certificate_user: Option<String>,
+        stream: &mut Stream,
+        rest: &mut Vec<u8>,
+    ) -> Result<(Option<String>, Proof, Option<Vec<u8>>), Turned> {
+        let refuse = |reason: ReasonCode, text: &str| {
+            Turned::Refused(connect.version, reason, text.to_owned())
+        };
         let method = connect.properties.text(PropertyId::AuthenticationMethod);
-        let (username, proof, authentication_data) = match (method, certificate_user) {
+        Ok(match (method, certificate_user) {
             (Some(method), certificate_user) => {
                 let passwords = self.door.passwords.as_ref();
                 let Some(exchange) = Exchange::begin(method, passwords) else {
                     let text = "bad authentication method";
                     return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
                 };
-                let budget = CONNECT_BYTES_MAX.saturating_sub(bytes.len());
-                let login = Login { verifier: &self.broker.verifier, connect: &connect, method };
-                let (name, data) = login.run(exchange, stream, rest, budget).await?;
+                let budget = CONNECT_BYTES_MAX.saturating_sub(used);
+                let login = Login { verifier: &self.broker.verifier, connect: connect, method };
+                let (name, data) = match login.run(exchange, stream, rest, budget).await {
+                    Err(Turned::Refused(version, ReasonCode::NotAuthorized, text)) => {
+                        self.login_failed(connect.username).await;
+                        return Err(Turned::Refused(version, ReasonCode::NotAuthorized, text));
+                    }
+                    outcome => outcome?,
+                };
+                self.check_user_ban(connect, &name)?;
                 // Who goes by several names must be the same under each of them.
                 let others = [connect.username, certificate_user.as_deref()];
                 if others.into_iter().flatten().any(|other| other != name) {
@@ -259,12 +318,10 @@ impl Visitor<'_> {
             }
             (None, Some(name)) => (Some(name), Proof::Transport, None),
             (None, None) => {
-                let proof = self.check_password(&connect).await?;
+                let proof = self.check_password(connect).await?;
                 (connect.username.map(str::to_owned), proof, None)
             }
-        };
-        let client_id = self.client_id(&connect, username.as_deref())?;
-        Ok(Known { client_id, username, proof, authentication_data })
+        })
     }
 
     async fn check_password(&self, connect: &Connect<'_>) -> Result<Proof, Turned> {
@@ -275,6 +332,7 @@ impl Visitor<'_> {
         let auth = &self.conf().auth;
         match (connect.username, &self.door.passwords) {
             (Some(user), Some(passwords)) => {
+                self.check_user_ban(connect, user)?;
                 let (passwords, user) = (Arc::clone(passwords), user.to_owned());
                 let password = connect.password.unwrap_or_default().to_vec();
                 match self.broker.verifier.verify(passwords, user, password).await {
@@ -285,11 +343,49 @@ impl Visitor<'_> {
                         let reason = ReasonCode::ServerUnavailable;
                         Err(Turned::Refused(connect.version, reason, text.to_owned()))
                     }
-                    Verdict::WrongPassword | Verdict::UnknownUser => refused(),
+                    Verdict::WrongPassword | Verdict::UnknownUser => {
+                        self.login_failed(connect.username).await;
+                        refused()
+                    }
                 }
             }
             _ if auth.allow_anonymous => Ok(Proof::None),
-            _ => refused(),
+            _ => {
+                self.login_failed(connect.username).await;
+                refused()
+            }
+        }
+    }
+
+    fn check_user_ban(&self, connect: &Connect<'_>, user: &str) -> Result<(), Turned> {
+        let bans = self.live.config.security.logins.max_failures_user.is_some();
+        if bans && self.broker.guard.is_user_banned(user, self.broker.clock.now()) {
+            let text = wording::reason_word(ReasonCode::Banned).to_owned();
+            return Err(Turned::Refused(connect.version, ReasonCode::Banned, text));
+        }
+        Ok(())
+    }
+
+    /// Counts a failed login and waits as long as its refusal is to wait.
+    async fn login_failed(&self, user: Option<&str>) {
+        let logins = &self.live.config.security.logins;
+        let now = self.broker.clock.now();
+        let consequence = self.broker.guard.failed(&self.peer, user, logins, now);
+        let (seconds, logger) = (logins.ban_time.as_secs(), &self.broker.logger);
+        if let (true, Some(address)) = (consequence.bans_address, self.peer.ip()) {
+            let text = format_args!(
+                "Banned address {address} for {seconds} s: max_login_failures is reached."
+            );
+            logger.line(LogType::Warning, text);
+        }
+        if let (true, Some(user)) = (consequence.bans_user, user) {
+            let text = format_args!(
+                "Banned user '{user}' for {seconds} s: max_login_failures_user is reached."
+            );
+            logger.line(LogType::Warning, text);
+        }
+        if !consequence.delay.is_zero() {
+            tokio::time::sleep(consequence.delay).await;
         }
     }
 
@@ -364,6 +460,18 @@ impl Visitor<'_> {
             authentication_data: known.authentication_data,
         })));
     }
+}
+
+/// Why an address is not let in at all, if it is not.
+fn refuses_address(broker: &Broker, live: &Live, peer: &PeerAddress) -> Option<ReasonCode> {
+    let (guard, now) = (&broker.guard, broker.clock.now());
+    if let Some(rate) = live.config.limits.max_connect_rate {
+        if !guard.may_connect(peer, rate, now) {
+            return Some(ReasonCode::ConnectionRateExceeded);
+        }
+    }
+    let bans = live.config.security.logins.max_failures.is_some();
+    (bans && guard.is_address_banned(peer, now)).then_some(ReasonCode::Banned)
 }
 
 /// The exchange of AUTH packets between CONNECT and CONNACK (4.12).

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::authenticate::Answer;
+use crate::drops::DropReport;
 use crate::durability::StoreReport;
 use crate::permit::Permit;
 
@@ -36,6 +37,8 @@ pub(crate) enum Item {
     Subscriptions(oneshot::Sender<Vec<String>>),
     /// Counters are asked for.
     Stats(oneshot::Sender<ShardReport>),
+    /// What was dropped last, and for whom.
+    Drops(oneshot::Sender<DropReport>),
     /// A sync of the store has ended.
     Synced(SyncDone),
     /// Write what is unwritten to the device now (SIGUSR1).
@@ -56,6 +59,8 @@ pub(crate) struct ShardReport {
     pub(crate) bytes_sent: u64,
     /// Bytes in output buffers now.
     pub(crate) bytes_waiting: u64,
+    /// Bytes of packets whose rest has not arrived, or is not to be handled yet.
+    pub(crate) bytes_unread: u64,
     /// CONNECT packets received.
     pub(crate) connects_received: u64,
     pub(crate) store: Option<StoreReport>,
@@ -68,6 +73,7 @@ impl ShardReport {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.bytes_waiting += other.bytes_waiting;
+        self.bytes_unread += other.bytes_unread;
         self.connects_received += other.connects_received;
         if let Some(theirs) = other.store {
             let sum = self.store.get_or_insert_default();

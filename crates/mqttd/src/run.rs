@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use mqttd_conf::{Config, Disk, Durability as Level, Persistence};
+use mqttd_conf::{Config, Disk, Durability as Level};
 use mqttd_core::Shard;
 use mqttd_core::begun::settle_exchanges;
 use mqttd_core::ids::{ListenerId, ShardId};
@@ -17,10 +17,9 @@ use crate::args::Args;
 use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
 use crate::daemon;
-use crate::durability::{
-    self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder, StoreReport,
-};
+use crate::durability::{self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder};
 use crate::exit::{Ended, Ends, Exit};
+use crate::guard::Guard;
 use crate::http::Numbers;
 use crate::inherited::Inherited;
 use crate::live::{FileUnusable, Live};
@@ -28,7 +27,7 @@ use crate::lobby::Verifier;
 use mqttd_conf::LogType;
 
 use crate::logging::{Logger, Verbosity};
-use crate::mailbox::{Item, Mailbox, ShardReport};
+use crate::mailbox::{Item, Mailbox};
 use crate::notify::Notify;
 use crate::panics;
 use crate::permit::Places;
@@ -36,9 +35,10 @@ use crate::placement::Placement;
 use crate::ports::{Change, Ports};
 use crate::privileges;
 use crate::reload;
+use crate::report::{publish_sys, report, watch_memory};
 use crate::shard::ShardTask;
 use crate::signals::{Request, Signals};
-use crate::sys::{BodyCounters, Snapshot, SysTree};
+use crate::sys::SysTree;
 use crate::waiting::{LOBBY_SEATS_MAX, Seats};
 use crate::watch;
 use crate::worker::{self, Workers};
@@ -52,6 +52,7 @@ pub(crate) struct Broker {
     pub(crate) clock: Clock,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) verifier: Verifier,
+    pub(crate) guard: Guard,
     /// Connections of all listeners.
     pub(crate) places: Arc<Places>,
     /// Connections that wait for their CONNECT.
@@ -198,6 +199,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         clock,
         mailboxes,
         verifier: Verifier::new(),
+        guard: Guard::default(),
         places: Arc::new(Places::default()),
         seats: Seats::new(LOBBY_SEATS_MAX),
         sys: Mutex::default(),
@@ -319,7 +321,7 @@ fn say_what_is_kept(levels: &Levels, logger: &Logger) {
 }
 
 /// Seconds of acknowledged messages that a crash and a power cut can take.
-fn losses(level: Level) -> [u64; 2] {
+pub(crate) fn losses(level: Level) -> [u64; 2] {
     let (write, sync) = (BACKGROUND_WRITE.as_secs(), BACKGROUND_SYNC.as_secs());
     match level {
         Level::None => [write, write + sync],
@@ -351,6 +353,9 @@ async fn serve(
     tokio::spawn(panics::vital(broker.logger.clone(), "the watch over certificates", watch));
     let sys = publish_sys(Arc::clone(broker));
     let sys = tokio::spawn(panics::vital(broker.logger.clone(), "the $SYS tree", sys));
+    let memory = watch_memory(Arc::clone(broker));
+    let memory =
+        tokio::spawn(panics::vital(broker.logger.clone(), "the account of memory", memory));
     broker.logger.line(
         LogType::Information,
         format_args!("mqttd version {} running", env!("CARGO_PKG_VERSION")),
@@ -382,6 +387,7 @@ async fn serve(
     watchdog.abort();
     ports.close_all().await;
     sys.abort();
+    memory.abort();
     stop(broker).await;
     workers.join();
     Ok(())
@@ -432,31 +438,6 @@ async fn stop(broker: &Broker) {
     }
 }
 
-/// Publishes `$SYS` every `sys_interval`.
-async fn publish_sys(broker: Arc<Broker>) {
-    loop {
-        let interval = broker.live().config.general.sys_interval;
-        let Some(interval) = interval else {
-            // A reload may switch it on.
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            continue;
-        };
-        let report = report(&broker).await;
-        let more = store_topics(&report, &broker.live().config.persistence);
-        let body = body_counters(&broker, &report);
-        let snapshot = Snapshot { stats: &report.stats, body: &body, more: &more };
-        let changes = {
-            let mut tree = broker.sys.lock().expect("no holder of the lock can panic");
-            tree.update(snapshot, broker.clock.uptime())
-        };
-        for (topic, payload) in changes {
-            let payload = payload.into_bytes();
-            broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
-        }
-        tokio::time::sleep(interval).await;
-    }
-}
-
 /// Tells the service manager that the broker works, each time after every shard has answered.
 async fn feed_watchdog(broker: Arc<Broker>, notify: Arc<Notify>) {
     let Some(interval) = notify.alive_interval() else { return };
@@ -465,69 +446,6 @@ async fn feed_watchdog(broker: Arc<Broker>, notify: Arc<Notify>) {
         notify.alive();
         tokio::time::sleep(interval).await;
     }
-}
-
-/// The body's counters.
-pub(crate) fn body_counters(broker: &Broker, report: &ShardReport) -> BodyCounters {
-    BodyCounters {
-        bytes_received: report.bytes_received,
-        bytes_sent: report.bytes_sent,
-        sockets_accepted: broker.places.total(),
-        connects_received: report.connects_received,
-        packets_waiting: None,
-        bytes_waiting: report.bytes_waiting,
-        retained_bytes: None,
-        heap: None,
-    }
-}
-
-/// The sum of all shards' counters.
-pub(crate) async fn report(broker: &Broker) -> ShardReport {
-    let mut sum = ShardReport::default();
-    for mailbox in &broker.mailboxes {
-        let (done, answer) = oneshot::channel();
-        mailbox.send(Item::Stats(done));
-        if let Ok(report) = answer.await {
-            sum.add(&report);
-        }
-    }
-    sum
-}
-
-/// What the store says of itself, below `$SYS/broker/`.
-fn store_topics(report: &ShardReport, config: &Persistence) -> Vec<(String, String)> {
-    let Some(StoreReport { state, .. }) = &report.store else { return Vec::new() };
-    let levels = Levels::new(config);
-    let [crash, power] = losses(levels.default()).map(|seconds| format!("{seconds} seconds"));
-    let texts = [
-        ("store/state", state.word().to_owned()),
-        ("store/durability", levels.to_string()),
-        ("store/loss/crash", crash),
-        ("store/loss/power cut", power),
-    ];
-    let numbers = store_numbers(report);
-    let numbers = numbers.map(|(topic, value)| (topic, value.to_string()));
-    texts.into_iter().chain(numbers).map(|(topic, text)| (topic.to_owned(), text)).collect()
-}
-
-/// The store's counters, by their topics below `$SYS/broker/`.
-pub(crate) fn store_numbers(
-    report: &ShardReport,
-) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-    let stats = report.store.as_ref().map(|store| store.stats);
-    let numbers = stats.map(|stats| {
-        [
-            ("store/records", stats.live_records),
-            ("store/log/bytes", stats.log_bytes),
-            ("store/log/segments", stats.segments),
-            ("store/bytes/caller", stats.caller_bytes),
-            ("store/bytes/written", stats.written_bytes),
-            ("store/commits", stats.commits),
-            ("store/commits/refused", stats.refused),
-            ("store/syncs", stats.syncs),
-        ]
-    });
-    numbers.into_iter().flatten()
 }
 
 /// The PID file, removed at the end.

@@ -27,15 +27,22 @@ struct Below<'d> {
 }
 
 /// Takes off what the listener puts around MQTT. `peer` becomes the Client's own address where a
-/// proxy tells it; `Err` holds what the log says.
+/// proxy tells it, and `may_come` is asked about it, before any handshake where that is possible;
+/// `Err` holds what the log says.
 pub(crate) async fn open(
     door: &Door,
     message_bytes_max: u64,
     peer: &mut PeerAddress,
+    mut may_come: impl FnMut(&PeerAddress) -> Result<(), String>,
     mut stream: Stream,
 ) -> Result<Spoken, String> {
     let mut below = Below { door, proxy: None, certificate: None };
     below.read_proxy_header(&mut stream, peer).await?;
+    // Behind a proxy of the Web the address is known only with the request.
+    let is_known = door.conf.web.trusted_proxies.is_empty();
+    if is_known {
+        may_come(peer)?;
+    }
     if let Some(tls) = &door.tls {
         stream = tls.server.accept(stream).await.map_err(|error| error.to_string())?;
         below.certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
@@ -47,6 +54,9 @@ pub(crate) async fn open(
         Protocol::HttpApi => {
             let request = Request::read(&mut stream).await.map_err(|error| error.to_string())?;
             trust_proxy(door, &request, peer);
+            if !is_known {
+                may_come(peer)?;
+            }
             return Ok(Spoken::Http(stream, request));
         }
         Protocol::Websockets => match Request::read(&mut stream).await {
@@ -59,6 +69,9 @@ pub(crate) async fn open(
         },
     };
     trust_proxy(door, &request, peer);
+    if !is_known {
+        may_come(peer)?;
+    }
     if web.http_dir.is_some() && !request.wants_websocket() {
         return Ok(Spoken::Http(stream, request));
     }

@@ -11,7 +11,10 @@ use std::time::Duration;
 use mqtt_proto::packet::{Ack, PacketType};
 use mqtt_proto::{Offence, Packet, ReasonCode};
 use mqttd_conf::LogType;
-use mqttd_core::notice::{Ending, Notice, SentPacket};
+use mqttd_core::notice::{Ending, Messages, Notice, SentPacket};
+use serde_json::Value;
+
+use crate::logging::Fields;
 
 /// What stands for the Client Identifier until a CONNECT has brought one.
 pub(crate) const NO_CLIENT_ID: &str = "<unknown>";
@@ -39,8 +42,6 @@ pub(crate) struct Traffic {
     pub(crate) packets_received: u64,
     /// Bytes received, below TLS and WebSocket framing.
     pub(crate) bytes_received: u64,
-    /// Control Packets sent, where they are counted.
-    pub(crate) packets_sent: Option<u64>,
     /// Bytes sent, below TLS and WebSocket framing.
     pub(crate) bytes_sent: u64,
 }
@@ -181,8 +182,8 @@ impl Display for Words<'_> {
                 }
                 f.write_str(".")
             }
-            Notice::Disconnected { client_id, ending, .. } => {
-                disconnected(f, client_id, *ending, self.peer)
+            Notice::Disconnected { client_id, ending, messages, .. } => {
+                disconnected(f, client_id, *ending, *messages, self.peer)
             }
             Notice::SessionExpired { client_id } => {
                 write!(f, "Expiring client {client_id} due to timeout.")
@@ -234,9 +235,19 @@ fn disconnected(
     f: &mut fmt::Formatter<'_>,
     client_id: &str,
     ending: Ending,
+    messages: Messages,
     peer: &Peer<'_>,
 ) -> fmt::Result {
     begin_of_end(f, client_id, peer.address)?;
+    ended_because(f, ending, peer)?;
+    match peer.traffic {
+        Some(traffic) => write!(f, " {}", traffic.words(messages)),
+        None => Ok(()),
+    }
+}
+
+/// What follows "disconnected".
+fn ended_because(f: &mut fmt::Formatter<'_>, ending: Ending, peer: &Peer<'_>) -> fmt::Result {
     match ending {
         Ending::Disconnected => f.write_str("."),
         Ending::DisconnectedWithWill(reason) => write!(f, ". Its reason: {reason}."),
@@ -254,11 +265,52 @@ fn disconnected(
             }
             f.write_str(".")
         }
-    }?;
-    match peer.traffic {
-        Some(traffic) => write!(f, " {traffic}"),
-        None => Ok(()),
     }
+}
+
+/// What a line of `log_format json` says beside its text.
+pub(crate) fn fields(notice: &Notice<'_>, peer: &Peer<'_>) -> Fields {
+    let mut fields = Fields::new();
+    let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    match notice {
+        Notice::Connected { client_id, username, version, keep_alive_seconds, .. } => {
+            put("event", "connected".into());
+            put("client", (*client_id).into());
+            put("address", peer.address.into());
+            put("user", username.map(str::to_owned).into());
+            put("version", version.level().into());
+            put("keep_alive", (*keep_alive_seconds).into());
+        }
+        Notice::Refused { client_id, reason, .. } => {
+            put("event", "refused".into());
+            put("client", (*client_id).into());
+            put("address", peer.address.into());
+            put("reason", reason_word(*reason).into());
+        }
+        Notice::Disconnected { client_id, ending, messages, .. } => {
+            put("event", "disconnected".into());
+            put("client", (*client_id).into());
+            put("address", peer.address.into());
+            put("reason", ending_words(*ending, peer).into());
+            put("messages_received", messages.received.into());
+            put("messages_sent", messages.sent.into());
+            if let Some(traffic) = peer.traffic {
+                put("seconds", traffic.duration.as_secs_f64().into());
+                put("packets_received", traffic.packets_received.into());
+                put("bytes_received", traffic.bytes_received.into());
+                put("bytes_sent", traffic.bytes_sent.into());
+            }
+        }
+        _ => {}
+    }
+    fields
+}
+
+/// The reason alone, without colon and full stop.
+fn ending_words(ending: Ending, peer: &Peer<'_>) -> String {
+    let words = words_of(|f| ended_because(f, ending, peer)).to_string();
+    let words = words.trim_start_matches([':', '.', ' ']).trim_end_matches('.');
+    if words.is_empty() { "disconnected by client".to_owned() } else { words.to_owned() }
 }
 
 fn offended(f: &mut fmt::Formatter<'_>, offence: Offence) -> fmt::Result {
@@ -277,15 +329,14 @@ fn is_close(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-impl Display for Traffic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.duration.as_secs_f64();
-        let (packets, bytes) = (self.packets_received, self.bytes_received);
-        write!(f, "Connected {seconds:.3} s, received {packets} packets ({bytes} bytes), ")?;
-        match self.packets_sent {
-            Some(packets) => write!(f, "sent {packets} packets ({} bytes).", self.bytes_sent),
-            None => write!(f, "sent {} bytes.", self.bytes_sent),
-        }
+impl Traffic {
+    fn words(self, messages: Messages) -> impl Display {
+        words_of(move |f| {
+            let (seconds, packets) = (self.duration.as_secs_f64(), self.packets_received);
+            write!(f, "Connected {seconds:.3} s, received {packets} packets with ")?;
+            write!(f, "{} messages ({} bytes), ", messages.received, self.bytes_received)?;
+            write!(f, "sent {} messages ({} bytes).", messages.sent, self.bytes_sent)
+        })
     }
 }
 
@@ -388,7 +439,8 @@ mod tests {
     }
 
     fn ended(ending: Ending) -> String {
-        let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending };
+        let messages = Messages::default();
+        let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending, messages };
         assert_eq!(log_type(&notice), LogType::Notice);
         assert!(is_connection_message(&notice));
         let line = say(notice);
@@ -481,8 +533,9 @@ mod tests {
     fn broken_sockets_and_rude_peers() {
         let lost = |error: io::Error| {
             let peer = Peer { socket_error: Some(&error), ..PEER };
-            let ending = Ending::ConnectionLost;
-            let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending };
+            let (ending, messages) = (Ending::ConnectionLost, Messages::default());
+            let notice =
+                Notice::Disconnected { connection: KEY, client_id: "ID", ending, messages };
             words(&notice, &peer).to_string()
         };
         assert_eq!(
@@ -503,22 +556,28 @@ mod tests {
             duration: Duration::from_millis(12_345),
             packets_received: 4,
             bytes_received: 120,
-            packets_sent: Some(9),
             bytes_sent: 1024,
         };
         let peer = Peer { traffic: Some(traffic), ..PEER };
-        let ending = Ending::KeepAliveTimeout;
-        let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending };
+        let (ending, messages) = (Ending::KeepAliveTimeout, Messages { received: 3, sent: 9 });
+        let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending, messages };
         assert_eq!(
             words(&notice, &peer).to_string(),
             "Client ID [127.0.0.1:5000] disconnected: exceeded timeout. Connected 12.345 s, \
-             received 4 packets (120 bytes), sent 9 packets (1024 bytes)."
+             received 4 packets with 3 messages (120 bytes), sent 9 messages (1024 bytes)."
         );
-        let traffic = Traffic { packets_sent: None, ..traffic };
         assert_eq!(
-            traffic.to_string(),
-            "Connected 12.345 s, received 4 packets (120 bytes), sent 1024 bytes."
+            Value::Object(fields(&notice, &peer)),
+            serde_json::json!({
+                "event": "disconnected", "client": "ID", "address": "127.0.0.1:5000",
+                "reason": "exceeded timeout", "seconds": 12.345,
+                "messages_received": 3, "messages_sent": 9,
+                "packets_received": 4, "bytes_received": 120, "bytes_sent": 1024,
+            })
         );
+        let ending = Ending::Disconnected;
+        let notice = Notice::Disconnected { connection: KEY, client_id: "ID", ending, messages };
+        assert_eq!(fields(&notice, &PEER)["reason"], "disconnected by client");
     }
 
     #[test]

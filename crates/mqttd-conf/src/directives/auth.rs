@@ -1,11 +1,14 @@
 //! Rows about who may connect and what they may do.
 
+use std::time::Duration;
+
+use super::positive;
 use crate::directive::Tail;
 use crate::directive::{
     Directive,
     Meaning::{Auth, Global, Listener},
     Status,
-    Value::{Flag, Parsed, Path, Text},
+    Value::{Flag, Integer, Parsed, Path, Text},
 };
 use crate::raw::{AuthDraft, ListenerDraft};
 
@@ -79,6 +82,47 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         "clientid_prefixes sensor-",
         "Only clients whose Client Identifier begins so may connect.",
+    ),
+    Directive::new(
+        "max_login_failures",
+        Global(Integer(0, 1_000_000, |draft, n| {
+            draft.config.security.logins.max_failures = positive(n);
+        })),
+        "0",
+        "max_login_failures 10",
+        "Failed logins from one address (IPv6: from one /64 network) within `login_ban_time` after \
+         which it is refused for as long (0x8A). 0: never. Not in Mosquitto.",
+    ),
+    Directive::new(
+        "max_login_failures_user",
+        Global(Integer(0, 1_000_000, |draft, n| {
+            draft.config.security.logins.max_failures_user = positive(n);
+        })),
+        "0",
+        "max_login_failures_user 20",
+        "Failed logins with one user name, likewise, from whatever address. It lets strangers keep \
+         a user out on purpose, which `max_login_failures` does not. 0: never. Not in Mosquitto.",
+    ),
+    Directive::new(
+        "login_ban_time",
+        Global(Integer(1, 31_536_000, |draft, n| {
+            let seconds = u64::try_from(n).unwrap_or(1);
+            draft.config.security.logins.ban_time = Duration::from_secs(seconds);
+        })),
+        "300",
+        "login_ban_time 3600",
+        "Seconds that a ban lasts, and that a failed login counts towards one. Not in Mosquitto.",
+    ),
+    Directive::new(
+        "login_failure_delay",
+        Global(Integer(0, 10_000, |draft, n| {
+            let millis = u64::try_from(n).ok().filter(|n| *n > 0);
+            draft.config.security.logins.failure_delay = millis.map(Duration::from_millis);
+        })),
+        "0",
+        "login_failure_delay 500",
+        "Milliseconds that the refusal of a failed login waits; twice as long after each further \
+         failure of the address, up to 10 s. Not in Mosquitto.",
     ),
 ];
 

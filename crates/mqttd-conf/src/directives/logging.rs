@@ -6,7 +6,7 @@ use crate::config::{LogDestination, LogType, LogTypes};
 use crate::directive::{
     Directive,
     Meaning::Global,
-    Status, Tail,
+    Tail,
     Value::{Flag, Integer, Parsed, Text},
 };
 use crate::raw::Draft;
@@ -18,7 +18,8 @@ pub(super) const ROWS: &[Directive] = &[
         "stderr",
         "log_dest file /var/log/mqttd/mqttd.log",
         "Where log lines go; several lines name several places. `topic` publishes them below \
-         `$SYS/broker/log/`, `none` forgets the places named above it.",
+         `$SYS/broker/log/`, `none` forgets the places named above it. A line that is the same as \
+         the one before it is counted instead, for up to ten seconds.",
     )
     .repeats(),
     Directive::new(
@@ -50,8 +51,23 @@ pub(super) const ROWS: &[Directive] = &[
         "daemon",
         "log_facility 5",
         "The syslog facility: 0 to 7 for local0 to local7.",
-    )
-    .status(Status::Planned),
+    ),
+    Directive::new(
+        "log_format",
+        Global(Parsed(FORMAT, Tail::Comment, |draft: &mut Draft, word| {
+            draft.config.logging.is_json = match word {
+                "text" => false,
+                "json" => true,
+                _ => return Err(FORMAT.to_owned()),
+            };
+            Ok(())
+        })),
+        "text",
+        "log_format json",
+        "`json` writes each line as one JSON object with `time`, `type` and `text`; lines about \
+         connections have `event`, `client`, `address` and, at the end, `reason`, `seconds` and \
+         counters beside. For stdout, stderr, files and topics. Not in Mosquitto.",
+    ),
     Directive::new(
         "connection_messages",
         Global(Flag(|draft, on| draft.config.logging.connection_messages = on)),
@@ -61,7 +77,9 @@ pub(super) const ROWS: &[Directive] = &[
     ),
 ];
 
-const DESTINATION: &str = "none, stdout, stderr, syslog, topic or file PATH";
+const DESTINATION: &str = "none, stdout, stderr, syslog, journald, topic or file PATH (dlt and \
+                           android are not supported: use syslog or stderr)";
+const FORMAT: &str = "text or json";
 const TYPE: &str = "error, warning, notice, information, debug, subscribe, unsubscribe, \
                     websockets, internal, all or none";
 
@@ -78,6 +96,7 @@ fn add_destination(draft: &mut Draft, text: &str) -> Result<(), String> {
             "stdout" => LogDestination::Stdout,
             "stderr" => LogDestination::Stderr,
             "syslog" => LogDestination::Syslog,
+            "journald" => LogDestination::Journald,
             "topic" => LogDestination::Topic,
             _ => return Err(DESTINATION.to_owned()),
         },

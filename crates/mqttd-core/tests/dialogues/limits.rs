@@ -6,6 +6,7 @@ use mqtt_auth::AclTable;
 use mqtt_proto::ReasonCode;
 use mqtt_proto::property::PropertyId;
 use mqttd_core::drops::DropReason;
+use mqttd_core::memory::Memory;
 use mqttd_core::settings::Settings;
 
 use crate::world::*;
@@ -222,4 +223,150 @@ fn connack_leaves_out_what_can_be_done_without() {
     }
     assert!(bob.is_open(), "20 is the Receive Maximum that could not be told");
     assert_eq!(bob.hears_all().len(), 30);
+}
+
+fn limited(change: impl FnOnce(&mut Settings)) -> World {
+    let mut settings = Settings { persistence: true, ..Settings::default() };
+    change(&mut settings);
+    World::with(1, settings)
+}
+
+#[test]
+fn topic_levels() {
+    let world = limited(|settings| settings.topic_levels_max = Some(3));
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("a/b/c", 1).subscribes("$share/g/a/b/+", 1);
+    bob.sends(subscribe("a/b/c/#", 1)).expects(suback(1, &[0x8F]));
+    bob.sends(subscribe("$share/g/a/b/c/d", 1)).expects(suback(1, &[0x8F]));
+    let ann = world.connects(v5("ann"));
+    ann.sends(publish("a/b/c", "x").qos1(1)).expects(puback(1));
+    assert_eq!(bob.hears_all().len(), 2);
+    ann.sends(publish("a/b/c/d", "x").qos1(2));
+    ann.expects(Said::Puback(2, ReasonCode::TopicNameInvalid));
+    ann.sends(publish("a/b/c/d", "x").qos2(3));
+    ann.expects(Said::Pubrec(3, ReasonCode::TopicNameInvalid));
+    ann.sends(publish("a/b/c/d", "x")).expects_nothing();
+    let old = world.connects(v311("old"));
+    old.sends(publish("a/b/c/d", "x").qos1(4)).expects(puback(4));
+    old.sends(subscribe("a/b/c/d", 0)).expects(suback(1, &[0x80]));
+    assert_eq!(world.dropped(DropReason::TopicTooDeep), 4);
+    world.connects(v5("will").will(publish("a/b/c", "")));
+    let refused = world.tries(v5("deep").will(publish("a/b/c/d", ""))).connack;
+    assert!(matches!(refused, Said::Connack { code: 0x90, .. }), "{refused:?}");
+}
+
+#[test]
+fn subscriptions_of_one_client() {
+    let world = limited(|settings| settings.subscriptions_max = 2);
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("a", 0).subscribes("b", 0).subscribes("a", 1);
+    bob.sends(subscribe("c", 0)).expects(suback(1, &[0x97]));
+    let old = world.connects(v311("old"));
+    old.subscribes("a", 0).subscribes("b", 0);
+    old.sends(subscribe("c", 0)).expects(suback(1, &[0x80]));
+    bob.sends(unsubscribe(2, &["a"])).expects(unsuback(2, &[0]));
+    bob.subscribes("c", 0);
+}
+
+#[test]
+fn the_rate_of_subscriptions() {
+    let world = limited(|settings| settings.subscribe_rate = Some(2));
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("a", 0).subscribes("b", 0);
+    bob.sends(subscribe("c", 0)).expects(suback(1, &[0x97]));
+    // Another Client has a rate of its own.
+    world.connects(v5("ann")).subscribes("c", 0);
+    world.passes(1);
+    bob.subscribes("c", 0).subscribes("c", 1);
+    bob.sends(subscribe("c", 0)).expects(suback(1, &[0x97]));
+}
+
+/// At the limit nothing new is taken, what is there goes on, and what was acknowledged stays.
+#[test]
+fn the_memory_limit() {
+    for restarts in [false, true] {
+        let memory = Arc::new(Memory::new(20_000));
+        let world = limited(|settings| settings.memory = Some(Arc::clone(&memory)));
+        let bob = world.connects(v5("bob").resuming());
+        bob.subscribes("t", 1);
+        bob.vanishes();
+        let mut taken = 0_u16;
+        let ann = world.connects(v5("ann"));
+        while ann.sends(publish("t", [b'x'; 1000]).qos1(taken + 1)).is_open() {
+            taken += 1;
+            ann.expects(puback(taken));
+        }
+        ann.is_told(ReasonCode::QuotaExceeded);
+        assert!((15..=20).contains(&taken), "{taken}");
+        if restarts {
+            world.restarts();
+        }
+        assert!(memory.is_full());
+        assert_eq!(world.dropped(DropReason::MemoryLimit), u64::from(!restarts));
+        let refused = world.tries(v5("new")).connack;
+        assert!(matches!(refused, Said::Connack { code: 0x97, .. }), "{refused:?}");
+        // Who has a session comes in, and gets everything.
+        let bob = world.connects(v5("bob").resuming());
+        bob.sends(subscribe("u", 0)).hears_all();
+        for id in 1..=taken {
+            bob.sends(puback(id));
+            bob.hears_all();
+        }
+        assert!(!memory.is_full(), "{} bytes", memory.held());
+        world.connects(v5("new")).subscribes("u", 0).sends(publish("t", "y").qos1(1));
+        assert!(matches!(bob.hears(), Some(Said::Publish(_))));
+    }
+}
+
+/// The account of a message ends with its last holder, on whichever shard that is.
+#[test]
+fn memory_is_given_back() {
+    let memory = Arc::new(Memory::new(1_000_000));
+    let settings = Settings {
+        persistence: true,
+        memory: Some(Arc::clone(&memory)),
+        retain_expiry_seconds: Some(1000),
+        ..Settings::default()
+    };
+    let world = World::with(3, settings);
+    for shard in 0..3 {
+        let absent = world.connects(v5(&world.name_on(shard, "s")).resuming());
+        absent.subscribes("#", 1);
+        absent.vanishes();
+    }
+    let ann = world.connects(v5("ann"));
+    for number in 0..10 {
+        ann.sends(publish(&format!("t/{number}"), [b'x'; 100]).qos1(1).retained()).hears();
+    }
+    let held = memory.held();
+    assert!(held > 10 * 100, "{held}");
+    for shard in 0..3 {
+        world.connects(v5(&world.name_on(shard, "s"))).leaves();
+    }
+    assert!(memory.held() < held, "the retained ones are left");
+    for number in 0..10 {
+        ann.sends(publish(&format!("t/{number}"), "").qos1(1).retained()).hears();
+    }
+    assert_eq!(memory.held(), 0);
+}
+
+#[test]
+fn the_last_drops_and_those_of_each_client_are_known() {
+    let world = limited(|settings| settings.queued_messages_max = Some(1));
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 1);
+    bob.vanishes();
+    let ann = world.connects(v5("ann"));
+    for number in 0..5 {
+        ann.sends(publish("t", format!("{number}")).qos1(number + 1)).hears();
+        world.passes(1);
+    }
+    let drops = world.recent_drops();
+    assert_eq!(drops.len(), 4);
+    let last = drops.last().unwrap();
+    assert_eq!((last.client_id.as_str(), last.topic.as_str()), ("bob", "t"));
+    assert_eq!(last.reason, Some(DropReason::QueueFull));
+    assert!(drops.is_sorted_by_key(|drop| drop.at) && drops[0].at < last.at);
+    assert_eq!(world.drops_of("bob", DropReason::QueueFull), 4);
+    assert_eq!(world.drops_of("ann", DropReason::QueueFull), 0);
 }

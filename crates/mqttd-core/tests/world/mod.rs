@@ -9,6 +9,7 @@
 //! ```
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 
+pub mod asking;
 pub mod body;
 pub mod hello;
 pub mod said;
@@ -22,12 +23,10 @@ use mqtt_proto::packet::{Connect, Packet, Will};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, QoS, ReasonCode};
 use mqttd_core::begun::settle_exchanges;
-use mqttd_core::drops::DropReason;
 use mqttd_core::event::Admission;
 use mqttd_core::ids::{ConnectionKey, ListenerId, Lsn, RecordId, ShardId};
 use mqttd_core::restore::{Restore, Restored};
 use mqttd_core::settings::Settings;
-use mqttd_core::stats::Stats;
 use mqttd_core::time::Instant;
 use mqttd_core::wire::WireBuffer;
 use mqttd_core::{Event, Shard};
@@ -249,38 +248,6 @@ impl World {
         let event = || Event::CloseListener(ListenerId(listener));
         (0..inner.shards.len()).for_each(|shard| inner.handle(shard, event()));
         inner.settle();
-    }
-
-    pub fn stats(&self) -> Stats {
-        let inner = self.0.borrow();
-        let mut all = Stats::default();
-        inner.shards.iter().for_each(|shard| all.add(&shard.stats()));
-        all
-    }
-
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.stats().dropped[reason as usize]
-    }
-
-    /// Records kept by the logs.
-    pub fn live_records(&self) -> Vec<(RecordId, Vec<u8>)> {
-        let inner = self.0.borrow();
-        let live = inner.body.logs.iter().flat_map(|log| &log.live);
-        live.map(|(id, bytes)| (*id, bytes.clone())).collect()
-    }
-
-    /// Whether a log waits for [`World::commits`].
-    pub fn log_waits(&self, shard: usize) -> bool {
-        !self.0.borrow().body.logs[shard].pending.is_empty()
-    }
-
-    /// Ticks so far.
-    pub fn ticks(&self) -> usize {
-        self.0.borrow().ticks
-    }
-
-    pub fn notices(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.borrow_mut().body.notices)
     }
 
     /// The first name with this beginning that belongs to the shard.

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use super::{Answer, metrics};
 use crate::live::Live;
 use crate::mailbox::ShardReport;
-use crate::run::{self, Broker};
+use crate::report;
+use crate::run::Broker;
 use crate::sys::{self, Snapshot};
 
 /// So long an answer of the shards counts as fresh: however many ask, the shards are asked once in
@@ -33,7 +34,7 @@ impl Numbers {
             let _ = at;
             return Some(report);
         }
-        let report = tokio::time::timeout(ANSWER_TIMEOUT, run::report(broker)).await.ok()?;
+        let report = tokio::time::timeout(ANSWER_TIMEOUT, report::report(broker)).await.ok()?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), report));
         Some(report)
     }
@@ -93,7 +94,7 @@ fn systree(broker: &Broker, report: &ShardReport) -> Value {
         let sys = broker.sys.lock().unwrap_or_else(PoisonError::into_inner);
         (sys.clients_maximum(), sys.loads())
     };
-    let body = run::body_counters(broker, report);
+    let body = report::body_counters(broker, report);
     let snapshot = Snapshot { stats: &report.stats, body: &body, more: &[] };
     put("uptime", broker.clock.uptime().as_secs().into());
     for (topic, number) in sys::numbers(snapshot, clients_maximum) {

@@ -7,7 +7,8 @@ use mqttd_core::drops::DropReason;
 
 use crate::live::Live;
 use crate::mailbox::ShardReport;
-use crate::run::{Broker, store_numbers};
+use crate::report::store_numbers;
+use crate::run::Broker;
 
 /// The whole page.
 pub(super) fn text(broker: &Broker, live: &Live, report: &ShardReport) -> String {

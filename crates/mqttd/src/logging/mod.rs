@@ -4,7 +4,9 @@
 //! `syslog.rs` to the system's log. The words themselves are in `crate::wording` and beside the
 //! events they report.
 
+mod journald;
 mod line;
+mod repeats;
 mod sinks;
 mod syslog;
 
@@ -17,7 +19,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mqttd_conf::{LogDestination, LogType, Logging};
 
+use journald::{JOURNAL_PATH, Journald};
 use line::{Clock, LineText, Stamp};
+use repeats::{Judgement, Repeats};
 use sinks::{Entry, Sink, Stream};
 use syslog::{SYSLOG_PATH, Syslog};
 
@@ -70,7 +74,12 @@ struct Outlets {
     clock: Clock,
     sinks: Vec<Sink>,
     to_topic: bool,
+    is_json: bool,
+    repeats: Repeats,
 }
+
+/// Further members of a line of `log_format json`.
+pub(crate) type Fields = serde_json::Map<String, serde_json::Value>;
 
 impl Logger {
     /// Opens the destinations.
@@ -143,26 +152,64 @@ impl Logger {
     /// Writes a line, if its type is on. Formats nothing otherwise.
     #[inline]
     pub(crate) fn line(&self, log_type: LogType, words: fmt::Arguments<'_>) {
+        self.line_with(log_type, words, Fields::new);
+    }
+
+    /// The same with members for `log_format json`.
+    #[inline]
+    pub(crate) fn line_with(
+        &self,
+        log_type: LogType,
+        words: fmt::Arguments<'_>,
+        fields: impl FnOnce() -> Fields,
+    ) {
         if self.is_on(log_type) {
-            self.write(log_type, words);
+            self.write(log_type, words, fields);
         }
     }
 
-    #[cold]
-    fn write(&self, log_type: LogType, words: fmt::Arguments<'_>) {
-        let text = LineText::of(words);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let second = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    /// Writes how often the last line has come again, once it has not for a while. To be called
+    /// now and then.
+    pub(crate) fn settle(&self) {
+        let second = now();
         let mut outlets = self.outlets();
-        let (whole, lost) = outlets.write(log_type, second, text);
+        let Some((log_type, words)) = outlets.repeats.settle(second) else { return };
+        let text = LineText::of(format_args!("{words}"));
+        let line = outlets.write(log_type, second, text, Fields::new());
+        self.finish(outlets, vec![(log_type, line)]);
+    }
+
+    #[cold]
+    fn write(&self, log_type: LogType, words: fmt::Arguments<'_>, fields: impl FnOnce() -> Fields) {
+        let text = LineText::of(words);
+        let second = now();
+        let mut outlets = self.outlets();
+        let Judgement::Written(summary) = outlets.repeats.judge(log_type, text.as_str(), second)
+        else {
+            return;
+        };
+        let mut lines = Vec::with_capacity(2);
+        if let Some((of, words)) = summary {
+            let text = LineText::of(format_args!("{words}"));
+            lines.push((of, outlets.write(of, second, text, Fields::new())));
+        }
+        let fields = if outlets.is_json { fields() } else { Fields::new() };
+        lines.push((log_type, outlets.write(log_type, second, text, fields)));
+        self.finish(outlets, lines);
+    }
+
+    /// Counts what was lost and publishes, with no lock held.
+    fn finish(&self, outlets: MutexGuard<'_, Outlets>, lines: Vec<(LogType, (String, u64))>) {
         let to_topic = outlets.to_topic;
         drop(outlets);
-        if lost > 0 {
-            self.0.lines_lost.fetch_add(lost, Ordering::Relaxed);
-        }
-        if to_topic {
-            if let (Some(topic), Some(publish)) = (topic_of(log_type), self.0.topic.get()) {
-                publish(topic, &whole);
+        for (log_type, (whole, lost)) in lines {
+            if lost > 0 {
+                self.0.lines_lost.fetch_add(lost, Ordering::Relaxed);
+            }
+            if to_topic {
+                if let (Some(topic), Some(publish)) = (topic_of(log_type), self.0.topic.get()) {
+                    publish(topic, &whole);
+                }
             }
         }
     }
@@ -192,26 +239,61 @@ impl Outlets {
                 LogDestination::Syslog => {
                     sinks.push(Sink::syslog(Syslog::new(SYSLOG_PATH.into(), logging.facility)));
                 }
+                LogDestination::Journald => {
+                    sinks.push(Sink::journald(Journald::new(JOURNAL_PATH.into())));
+                }
                 LogDestination::Topic => to_topic = true,
                 LogDestination::File(path) => sinks.push(Sink::file(path)?),
             }
         }
-        Ok(Outlets { clock: Clock::new(stamp), sinks, to_topic })
+        let (is_json, repeats) = (logging.is_json, Repeats::default());
+        Ok(Outlets { clock: Clock::new(stamp), sinks, to_topic, is_json, repeats })
     }
 
     /// Returns the line with its time, and how often it was lost.
-    fn write(&mut self, log_type: LogType, second: i64, text: LineText) -> (String, u64) {
+    fn write(
+        &mut self,
+        log_type: LogType,
+        second: i64,
+        text: LineText,
+        fields: Fields,
+    ) -> (String, u64) {
         let syslog_time = match self.sinks.iter().any(Sink::is_syslog) {
             true => self.clock.syslog(second),
             false => String::new(),
         };
         let words = text.as_str().to_owned();
-        let whole = text.with_prefix(self.clock.prefix(second));
+        let whole = match self.is_json {
+            true => self.object(log_type, second, text, fields),
+            false => text.with_prefix(self.clock.prefix(second)),
+        };
         let entry =
             Entry { log_type, second, words: &words, whole: &whole, syslog_time: &syslog_time };
         let lost = self.sinks.iter_mut().map(|sink| sink.put(entry)).sum();
         (whole, lost)
     }
+}
+
+impl Outlets {
+    /// A line of `log_format json`: the time as a number unless it has a format of its own.
+    fn object(&mut self, log_type: LogType, second: i64, text: LineText, fields: Fields) -> String {
+        use serde_json::Value;
+        let mut object = Fields::new();
+        if let Some(time) = self.clock.prefix(second).strip_suffix(": ") {
+            let number = time.parse::<i64>().map(Value::from);
+            object.insert("time".to_owned(), number.unwrap_or_else(|_| Value::from(time)));
+        }
+        let word = LogType::WORDS.iter().find(|(_, known)| *known == log_type);
+        object.insert("type".to_owned(), Value::from(word.map_or("", |(word, _)| word)));
+        object.insert("text".to_owned(), Value::from(text.as_str()));
+        object.extend(fields);
+        Value::Object(object).to_string()
+    }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
 const fn bit(log_type: LogType) -> u16 {
@@ -332,6 +414,40 @@ mod tests {
     }
 
     #[test]
+    fn json_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let logging = Logging { is_json: true, timestamp: true, ..to_file(&path) };
+        let logger = Logger::new(&logging, Verbosity::Configured).unwrap();
+        let fields = || Fields::from_iter([("client".to_owned(), "a\"b".into())]);
+        logger.line_with(LogType::Notice, format_args!("x \"y\"\n"), fields);
+        logger.reconfigure(&Logging { timestamp: false, ..logging }).unwrap();
+        logger.line(LogType::Error, format_args!("z"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (first, second) = text.split_once('\n').unwrap();
+        let first: Fields = serde_json::from_str(first).unwrap();
+        assert!(first["time"].as_i64().unwrap() > 1_700_000_000);
+        assert_eq!((&first["type"], &first["client"]), (&"notice".into(), &"a\"b".into()));
+        assert_eq!(first["text"], "x \"y\"\\n");
+        let second: Fields = serde_json::from_str(second).unwrap();
+        assert_eq!((second.len(), &second["text"]), (2, &"z".into()));
+    }
+
+    #[test]
+    fn a_line_that_comes_again_is_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let logger = Logger::new(&to_file(&path), Verbosity::Configured).unwrap();
+        // A second may pass between two of them, ten may not.
+        for _ in 0..5 {
+            logger.line(LogType::Error, format_args!("again"));
+        }
+        logger.line(LogType::Error, format_args!("other"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "again\nThe last line came 4 times more.\nother\n");
+    }
+
+    #[test]
     fn rotation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
@@ -393,8 +509,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_counted_and_survived() {
         let logger = Logger::new(&to_file(Path::new("/dev/full")), Verbosity::Configured).unwrap();
-        for _ in 0..3 {
-            logger.line(LogType::Error, format_args!("lost"));
+        for number in 0..3 {
+            logger.line(LogType::Error, format_args!("lost {number}"));
         }
         assert_eq!(logger.lines_lost(), 3);
     }
@@ -419,15 +535,16 @@ mod tests {
             for name in ["a", "b", "c"] {
                 let logger = logger.clone();
                 scope.spawn(move || {
-                    for _ in 0..200 {
-                        logger.line(LogType::Error, format_args!("{}", name.repeat(500)));
+                    for number in 0..200 {
+                        logger
+                            .line(LogType::Error, format_args!("{number:03}{}", name.repeat(500)));
                     }
                 });
             }
         });
         let text = std::fs::read_to_string(&path).unwrap();
         for name in ["a", "b", "c"] {
-            assert_eq!(text.lines().filter(|line| **line == name.repeat(500)).count(), 200);
+            assert_eq!(text.lines().filter(|line| line[3..] == name.repeat(500)).count(), 200);
         }
         assert_eq!(text.lines().count(), 600);
     }

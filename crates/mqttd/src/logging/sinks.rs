@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::LogError;
+use super::journald::Journald;
 use super::syslog::Syslog;
 
 /// How long, in every second, the broker waits for a full pipe or a stopped terminal. A reader that
@@ -58,6 +59,7 @@ enum Target {
     Console { stream: Stream, journal: bool },
     File { path: PathBuf, file: File, torn: bool },
     Syslog(Syslog),
+    Journald(Journald),
 }
 
 /// The process's own two outputs.
@@ -82,6 +84,11 @@ impl Sink {
     /// The system's log.
     pub(super) fn syslog(syslog: Syslog) -> Sink {
         Sink::to(Target::Syslog(syslog))
+    }
+
+    /// systemd's journal.
+    pub(super) fn journald(journal: Journald) -> Sink {
+        Sink::to(Target::Journald(journal))
     }
 
     fn to(target: Target) -> Sink {
@@ -160,6 +167,7 @@ impl Sink {
             Target::Syslog(syslog) => {
                 syslog.send(severity(entry.log_type), entry.syslog_time, entry.words)
             }
+            Target::Journald(journal) => journal.send(severity(entry.log_type), entry.words),
         }
     }
 
@@ -171,6 +179,9 @@ impl Sink {
             Target::Console { stream: Stream::Stderr, .. } => return,
             Target::File { path, .. } => path.display().to_string(),
             Target::Syslog(_) => "syslog".to_owned(),
+            Target::Journald(_) => {
+                "the journal (without systemd: log_dest stderr or syslog)".to_owned()
+            }
         };
         let line = format!("Error: Log lines cannot be written to {name} and are lost: {error}.\n");
         let stderr = Stream::Stderr;

@@ -13,6 +13,7 @@ use mqttd_core::time::Instant;
 use mqttd_core::wire::WireBuffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::pace::Pace;
 use super::ready::ConnectionWaker;
 use crate::authenticate::Exchange;
 use crate::permit::Permit;
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) was_paused: bool,
     /// A write has left something behind; the shard is told once it is gone.
     pub(crate) is_behind: bool,
+    /// How fast it sends, where that is bounded.
+    pub(super) pace: Option<Box<Pace>>,
     place: Arc<ConnectionWaker>,
     /// `place` as the runtime wants it; kept so that polling makes none.
     waker: Waker,
@@ -96,7 +99,7 @@ impl Connection {
     /// Packets from it go to the shard.
     #[inline]
     pub(crate) fn takes_packets(&self) -> bool {
-        self.state == State::Open && !self.is_paused
+        self.state == State::Open && !self.is_paused && !self.is_too_fast()
     }
 
     pub(crate) fn new(
@@ -120,6 +123,7 @@ impl Connection {
             is_paused: false,
             was_paused: false,
             is_behind: false,
+            pace: None,
             waker: Waker::from(Arc::clone(&place)),
             place,
             about: Box::new(About {
@@ -232,6 +236,11 @@ impl Connection {
             }
             Seat::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// It has sent more than its rate allows, and is not to be read now.
+    fn is_too_fast(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.is_paused)
     }
 
     /// Gives the memory of empty buffers back to the pool.

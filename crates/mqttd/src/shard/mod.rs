@@ -8,6 +8,7 @@ mod closing;
 mod connection;
 mod moving;
 mod output;
+mod pace;
 mod reading;
 mod ready;
 mod turn;

@@ -90,7 +90,6 @@ impl Body {
             duration: Duration::from_millis(self.now.0.saturating_sub(about.since.0)),
             packets_received: about.packets_received,
             bytes_received: about.bytes_received,
-            packets_sent: None,
             bytes_sent: about.bytes_sent,
         }
     }
@@ -192,6 +191,8 @@ impl Output for Body {
             socket_error: found.and_then(|found| found.about.error.as_ref()),
             traffic: found.filter(|_| ended).map(|found| self.traffic(found)),
         };
-        self.logger.line(log_type, format_args!("{}", wording::words(&notice, &peer)));
+        let words = wording::words(&notice, &peer);
+        let fields = || wording::fields(&notice, &peer);
+        self.logger.line_with(log_type, format_args!("{words}"), fields);
     }
 }

@@ -79,9 +79,8 @@ impl ShardTask {
 
     fn read_some(&mut self, key: u32) -> More {
         let connection = &mut self.body.connections[key as usize];
-        let is_behind = connection.wire.len() > UNREAD_OUTPUT_MAX || connection.is_paused;
-        if connection.state != State::Open || is_behind {
-            return More::No; // listed again when the output is written, or with `Output::resume`
+        if !connection.takes_packets() || connection.wire.len() > UNREAD_OUTPUT_MAX {
+            return More::No; // listed again when the output is written, or with the pause's end
         }
         let mut kept = mem::take(&mut connection.unread);
         if mem::take(&mut connection.was_paused) {
@@ -150,9 +149,10 @@ impl ShardTask {
         let version = self.body.connections[key as usize].version;
         let packet_max = self.settings.packet_bytes_max as usize;
         let debug = self.settings.debug;
+        let is_paced = self.settings.rates.is_on();
         let mut used = 0;
         while self.body.connections[key as usize].takes_packets() {
-            let rest = &bytes[used..];
+            let (rest, before) = (&bytes[used..], used);
             let packet = match Frame::peek(rest, packet_max) {
                 Ok(None) => return used,
                 Ok(Some(frame)) => {
@@ -168,7 +168,11 @@ impl ShardTask {
                         let client_id = self.shard.client_id(ConnectionKey(key));
                         self.body.received(client_id.unwrap_or_default(), &packet);
                     }
+                    let is_publish = is_paced && matches!(packet, Packet::Publish(_));
                     self.handle_packet(key, packet);
+                    if is_paced {
+                        self.pace(key, used - before, is_publish);
+                    }
                 }
                 Err(offence) => self.offend(key, offence),
             }

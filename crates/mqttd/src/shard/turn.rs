@@ -36,6 +36,7 @@ use super::reading::READ_BYTES;
 use super::ready::{ConnectionWaker, ReadyList};
 use crate::authenticate::{Answer, Requests, Step};
 use crate::clock::Clock;
+use crate::drops::DropReport;
 use crate::durability::{Durability, Outcome};
 use crate::logging::Logger;
 use crate::mailbox::{Item, Mailbox, Newcomer, ShardReport, Transport};
@@ -54,6 +55,8 @@ pub(crate) struct ShardTask {
     pub(super) read_buffer: Box<[u8]>,
     /// Connections being closed and when patience ends; in the order of time.
     pub(super) closing: std::collections::VecDeque<(Monotonic, u32, mqttd_core::time::Instant)>,
+    /// Connections that are not read before a time, with their serial numbers.
+    pub(super) paused: std::collections::BTreeMap<(Monotonic, u32), u64>,
     /// Belongs to the runtime of the worker the shard is on.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) timer_at: Option<Monotonic>,
@@ -106,6 +109,7 @@ impl ShardTask {
             keys: Vec::new(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             closing: std::collections::VecDeque::new(),
+            paused: std::collections::BTreeMap::new(),
             timer: None,
             timer_at: None,
             worker: 0,
@@ -126,6 +130,7 @@ impl ShardTask {
         self.body.now = self.clock.now();
         self.open_mailbox();
         self.tick();
+        self.end_pauses();
         self.serve_ready();
         self.keep_records();
         self.body.send_outbox();
@@ -183,21 +188,13 @@ impl ShardTask {
                 let _ = answer.send(self.shard.subscriptions().map(line).collect());
             }
             Item::Stats(answer) => {
-                let report = ShardReport {
-                    stats: self.shard.stats(),
-                    bytes_received: self.body.bytes_received,
-                    bytes_sent: self.body.bytes_sent,
-                    bytes_waiting: self
-                        .body
-                        .connections
-                        .iter()
-                        .map(|(_, c)| c.wire.len() as u64)
-                        .sum(),
-                    connects_received: self.connects_received,
-                    store: self.body.durability.as_ref().map(Durability::report),
-                };
+                let report = self.report();
                 // Nobody waits any more when the broker stops.
                 let _ = answer.send(report);
+            }
+            Item::Drops(answer) => {
+                // Nobody waits any more when the broker stops.
+                let _ = answer.send(DropReport::of(&self.shard));
             }
             Item::Synced(done) => {
                 if let Some(durability) = &mut self.body.durability {
@@ -217,6 +214,19 @@ impl ShardTask {
                 self.handle(Event::Shutdown);
             }
             Item::Stop(done) => self.stopping = Some(done),
+        }
+    }
+
+    /// What `$SYS` and the metrics want to know.
+    fn report(&self) -> ShardReport {
+        ShardReport {
+            stats: self.shard.stats(),
+            bytes_received: self.body.bytes_received,
+            bytes_sent: self.body.bytes_sent,
+            bytes_unread: self.body.connections.iter().map(|(_, c)| c.unread.len() as u64).sum(),
+            bytes_waiting: self.body.connections.iter().map(|(_, c)| c.wire.len() as u64).sum(),
+            connects_received: self.connects_received,
+            store: self.body.durability.as_ref().map(Durability::report),
         }
     }
 
@@ -315,7 +325,8 @@ impl ShardTask {
         let shard = self.shard.deadline().map(|at| self.clock.when(at));
         let sync = self.body.durability.as_ref().and_then(Durability::sync_due);
         let closing = self.closing.front().map(|(at, ..)| *at);
-        [shard, sync, closing].into_iter().flatten().min()
+        let paused = self.paused.first_key_value().map(|((until, _), _)| *until);
+        [shard, sync, closing, paused].into_iter().flatten().min()
     }
 
     // === The end of the turn ===
