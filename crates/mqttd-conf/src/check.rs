@@ -26,7 +26,9 @@ pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     check_logging(&config, &draft.lines, report);
     check_durability(&config, &draft.lines, report);
 
-    let opens_default = listener_lines(&default_listener.lines).next().is_some();
+    let has_own_lines = listener_lines(&default_listener.lines).next().is_some();
+    // As in Mosquitto: saying what is so anyhow (`protocol mqtt`) opens nothing.
+    let opens_default = has_own_lines && !default_listener.is_default();
     let names_address =
         ["port", "bind_address"].iter().any(|name| default_listener.lines.contains_key(name));
     config.general.is_local_only = listeners.is_empty() && !names_address;
@@ -102,13 +104,14 @@ fn note_default_listener(
     let names_address =
         draft.lines.contains_key("port") || draft.lines.contains_key("bind_address");
     match own {
-        Some((name, place)) if has_listeners && !names_address => report.note(
-            place,
-            format!(
-                "{name} stands above every listener line and opens the default listener, port \
+        Some((name, place)) if has_listeners && !names_address && !draft.is_default() => report
+            .note(
+                place,
+                format!(
+                    "{name} stands above every listener line and opens the default listener, port \
                  1883, beside them; move it below the listener it is meant for"
+                ),
             ),
-        ),
         Some((name, place)) if globals.is_local_only => report.note(
             place,
             format!(
@@ -118,7 +121,7 @@ fn note_default_listener(
         ),
         _ => {}
     }
-    let opens = globals.is_local_only || own.is_some();
+    let opens = globals.is_local_only || (own.is_some() && !draft.is_default());
     if let (true, false, Some((name, place))) =
         (globals.per_listener, opens, first_line(&draft.lines))
     {

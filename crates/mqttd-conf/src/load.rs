@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::check;
 use crate::config::{Address, Config};
 use crate::directive::{Directive, Meaning, Section, Status, Tail, Value};
-use crate::directives::{find, nearest};
+use crate::directives::{find, instead_of, nearest};
 use crate::error::{ConfError, ErrorKind, Warning, WarningKind};
 use crate::line::{Line, LineFault, Place, lines, split_comment, split_comment_outside_quotes};
 use crate::raw::{BridgeDraft, Draft, Lines, ListenerDraft};
@@ -143,6 +143,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         match row.status {
             Status::Refused(_) | Status::Planned if is_default => {}
             Status::Refused(cure) => {
+                let cure = instead_of(line.name, line.value).unwrap_or(cure);
                 return self.report.error(&place, ErrorKind::Refused { name: name() }, Some(cure));
             }
             Status::Unnecessary(why) => {

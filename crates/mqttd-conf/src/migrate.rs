@@ -87,6 +87,11 @@ fn judge_valid<'w>(
     remarks: impl Iterator<Item = &'w WarningKind>,
 ) -> Verdict {
     let mut mapped = Vec::new();
+    let bridges_work = find("connection").is_some_and(|row| row.status == Status::Works);
+    let is_of_bridge = find(name).is_some_and(|row| row.scope() == Scope::Bridge);
+    if !bridges_work && (is_of_bridge || name == "connection") {
+        return Verdict::Ignored("bridges have no effect yet".into());
+    }
     for remark in remarks {
         match remark {
             WarningKind::Unnecessary { why, .. } => return Verdict::Ignored((*why).to_owned()),
@@ -95,10 +100,6 @@ fn judge_valid<'w>(
         }
     }
     let Some(row) = find(name) else { return Verdict::Same };
-    let bridges_work = find("connection").is_some_and(|row| row.status == Status::Works);
-    if row.scope() == Scope::Bridge && !bridges_work {
-        return Verdict::Ignored("bridges have no effect yet".into());
-    }
     let is_alias = row.aliases.contains(&name) && row.prefix().is_none();
     if is_alias {
         mapped.insert(0, format!("the name here is `{} {value}`", row.name));

@@ -65,6 +65,22 @@ pub struct ListenerDraft {
     pub(crate) lines: Lines,
 }
 
+impl ListenerDraft {
+    /// Whether everything written is what would be so without it. A port or an address that was
+    /// written is something else even when it is the usual one.
+    pub(crate) fn is_default(&self) -> bool {
+        let names_address =
+            ["port", "bind_address"].iter().any(|name| self.lines.contains_key(name));
+        !names_address
+            && self.listener == Listener::default()
+            && self.tls == Tls::default()
+            && self.proxy_version.is_none()
+            && !self.proxy_requires_tls
+            && self.listener_allow_anonymous.is_none()
+            && self.listener_auto_id_prefix.is_none()
+    }
+}
+
 /// One bridge as written.
 #[derive(Clone, Debug)]
 pub struct BridgeDraft {

@@ -104,6 +104,12 @@ pub fn find(name: &str) -> Option<&'static Directive> {
     rows().find(|row| row.is_named(name))
 }
 
+/// What to do instead of a line that is refused, where its value tells more than its name.
+pub(crate) fn instead_of(name: &str, value: &str) -> Option<&'static str> {
+    find(name).filter(|row| plugin::ROWS.iter().any(|other| other.name == row.name))?;
+    plugin::instead_of(value)
+}
+
 /// The known name that takes the fewest edits to reach from `name`, if that is a third of its
 /// length or less.
 #[must_use]

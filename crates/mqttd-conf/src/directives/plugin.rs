@@ -66,3 +66,25 @@ pub(super) const ROWS: &[Directive] = &[
     .repeats()
     .status(NOTHING_LOADED),
 ];
+
+/// What to do instead of a plugin that comes with Mosquitto, by a word of its path.
+const INSTEAD: [(&str, &str); 4] = [
+    (
+        "dynamic_security",
+        "dynamic security is not built yet: give its clients a password_file (mqtt-passwd) and \
+         what its roles allow an acl_file",
+    ),
+    (
+        "persist_",
+        "persistence true keeps retained messages, sessions and queues; leave out this line and \
+         its options",
+    ),
+    ("password_file", "write password_file PATH, with the path of plugin_opt_password_file"),
+    ("acl_file", "write acl_file PATH, with the path of plugin_opt_acl_file"),
+];
+
+/// What to do instead of this plugin, if it is one that is known.
+pub(super) fn instead_of(path: &str) -> Option<&'static str> {
+    let path = path.replace('-', "_");
+    INSTEAD.iter().find(|(word, _)| path.contains(word)).map(|(_, cure)| *cure)
+}
