@@ -67,6 +67,9 @@ install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherw
 	install -m 644 $(target)/docs/mqttd.conf.5 $(share)/man/man5/
 	install -m 644 $(target)/docs/mqttd.8 $(share)/man/man8/
 
+sim: ## the broker in a simulated world: seeds until one breaks a promise (SEED=n or SEED=a..b)
+	$(CARGO) run --quiet --package mqttd-sim -- $(SEED)
+
 bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 	@scripts/bench
 
@@ -82,4 +85,4 @@ oci: build ## container image (an OCI layout), into target/oci
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test check fmt build docs install bench bench-count deb oci clean
+.PHONY: help run test sim check fmt build docs install bench bench-count deb oci clean

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mqttd_tests::place::project_root;
 
 /// Each crate and what it may import of ours. An import points to an earlier row.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("mqtt-proto", &[]),
     ("mqttd-store", &[]),
     ("mqtt-net", &[]),
@@ -23,6 +23,10 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("mqtt-cli", &["mqtt-client", "mqtt-auth", "mqtt-net", "mqtt-proto"]),
     ("mqtt-bench", &["mqtt-client", "mqtt-net", "mqtt-proto"]),
     ("mqttd-durability", &["mqtt-proto", "mqttd-store", "mqttd-core", "mqttd-conf"]),
+    (
+        "mqttd-sim",
+        &["mqtt-proto", "mqtt-auth", "mqttd-store", "mqttd-core", "mqttd-conf", "mqttd-durability"],
+    ),
     (
         "mqttd",
         &[
@@ -41,7 +45,7 @@ const IMPORTS: [(&str, &[&str]); 11] = [
 const PURE: [&str; 3] = ["mqtt-proto", "mqtt-auth", "mqttd-core"];
 
 /// Crates that make programs.
-const PROGRAMS: [&str; 3] = ["mqtt-cli", "mqtt-bench", "mqttd"];
+const PROGRAMS: [&str; 4] = ["mqtt-cli", "mqtt-bench", "mqttd", "mqttd-sim"];
 
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;

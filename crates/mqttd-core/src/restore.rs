@@ -259,7 +259,13 @@ impl Restore {
         let mut found = Restored::default();
         self.highest.values().for_each(|id| shard.journal.seen_id(*id));
         let mut keys = HashMap::with_hasher(FixedState::with_seed(0));
+        self.sessions.sort_unstable_by_key(|(uid, _)| core::cmp::Reverse(*uid));
         for (uid, owned) in self.sessions {
+            if shard.find_session(&owned.client_id).is_some() {
+                // Damage has taken the death of a session whose Client has a younger one.
+                shard.journal.kill(RecordId(uid.0), out);
+                continue;
+            }
             let key = shard.restore_session(uid, owned, now);
             keys.insert(uid, key);
             found.sessions += 1;
@@ -310,6 +316,7 @@ impl Restore {
             });
             shard.exchanges.sent_up_to(exchange, everywhere);
         }
+        keys.into_values().for_each(|key| shard.begin_elsewhere(key));
         found
     }
 }
@@ -409,6 +416,16 @@ impl Shard {
         let (content, reached) = (begun.content, Arc::new(begun.reached));
         let records = self.sessions[key.0 as usize].records.get_or_insert_default();
         records.begun.insert(packet_id, Begun { record, content, reached });
+    }
+
+    /// The last identifiers before a power cut may be on no disk, but a Client that was sent QoS 2
+    /// messages under them keeps them until PUBREL. So the session goes on somewhere else.
+    fn begin_elsewhere(&mut self, key: SessionKey) {
+        let hash = self.hash(&self.sessions[key.0 as usize].client_id);
+        let place = (hash % u64::from(u16::MAX)) as u16 + 1;
+        if let Some(id) = PacketIdentifier::new(place) {
+            self.sessions[key.0 as usize].sender.begin_at(id);
+        }
     }
 
     fn restore_exchange<O: Output>(

@@ -181,28 +181,32 @@ pub struct StoreReport {
 }
 
 impl<A: Around> Durability<A> {
-    /// Opens a shard's log and reads its records. `salt` is unpredictable to strangers, who choose
-    /// what records hold; `place` is what lines for people call it.
+    /// How the store works for these levels. `salt` is unpredictable to strangers, who choose what
+    /// records hold.
+    pub fn options(levels: &Levels, salt: u64) -> Options {
+        // Used segments are taken again only where every batch is synced.
+        let all_synced = levels.default() == Level::Sync && levels.is_uniform();
+        Options::new(if all_synced { Mode::Sync } else { Mode::Process }, salt)
+    }
+
+    /// Opens a shard's log and reads its records; `place` is what lines for people call it.
     ///
     /// # Errors
     /// The store can't be opened, or holds what this version can't read.
     pub fn open(
         disk: A::Disk,
+        options: Options,
         levels: Arc<Levels>,
-        salt: u64,
         place: &str,
         around: A,
     ) -> Result<(Self, Restore), OpenError> {
-        // Used segments are taken again only where every batch is synced.
-        let all_synced = levels.default() == Level::Sync && levels.is_uniform();
-        let mode = if all_synced { Mode::Sync } else { Mode::Process };
         let mut classes = Classes::new(levels);
         let mut restore = Restore::default();
         let mut unreadable = 0;
         let mut said = around.now();
         let (store, report) = Store::open_with_progress(
             disk,
-            Options::new(mode, salt),
+            options,
             |id, body| {
                 classes.of_put(RecordId(id.0), body);
                 if restore.record(RecordId(id.0), body).is_err() {
@@ -232,7 +236,7 @@ impl<A: Around> Durability<A> {
         if unreadable > 0 {
             return Err(OpenError::Unreadable { records: unreadable });
         }
-        let durability = Self {
+        let mut durability = Self {
             store,
             classes,
             staged: None,
@@ -244,7 +248,18 @@ impl<A: Around> Durability<A> {
             unkept: Unkept::default(),
             around,
         };
+        durability.settle();
         Ok((durability, restore))
+    }
+
+    /// What was found was handed to the system by a process that has died, and may not be on the
+    /// device. From now on it counts as kept, so it is brought there first.
+    fn settle(&mut self) {
+        if self.store.needs_sync() {
+            if let Err(error) = self.store.sync() {
+                self.fail(&error);
+            }
+        }
     }
 
     /// Takes a record; it is written by the next [`Durability::commit`].

@@ -61,6 +61,7 @@ pub(crate) fn open(
     let mut salt = [0; 8];
     getrandom::fill(&mut salt)?;
     let around = Around { mailbox, logger };
-    Durability::open(disk, levels, u64::from_le_bytes(salt), &place, around)
+    let options = Durability::options(&levels, u64::from_le_bytes(salt));
+    Durability::open(disk, options, levels, &place, around)
         .with_context(|| format!("opening the store in {place}"))
 }

@@ -86,6 +86,13 @@ impl<S> Ring<S> {
         self.live += 1;
     }
 
+    /// The next exchange that is added is given this identifier, or the first free one behind it.
+    pub(super) fn begin_at(&mut self, id: u16) {
+        self.put_all_aside();
+        self.first = id;
+        self.mark = id;
+    }
+
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut S> {
         if let Some(exchange) = self.slots.get_mut(distance(self.first, id)) {
             return Some(exchange);
@@ -234,6 +241,23 @@ fn identifier(first: u16, steps: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_begins_where_it_is_told_and_passes_over_what_is_in_use() {
+        let mut ring = Ring::new();
+        for exchange in ["a", "b", "c"] {
+            ring.push(exchange);
+        }
+        ring.remove(2);
+        ring.begin_at(65_535);
+        assert_eq!(["d", "e", "f"].map(|exchange| ring.push(exchange)), [65_535, 2, 4]);
+        let order: Vec<_> = ring.iter().map(|(id, exchange)| (id, *exchange)).collect();
+        assert_eq!(order, [(1, "a"), (3, "c"), (65_535, "d"), (2, "e"), (4, "f")]);
+        for id in [1, 3, 65_535, 2, 4] {
+            assert!(ring.remove(id).is_some());
+        }
+        assert_eq!((ring.len(), ring.push("g")), (0, 5));
+    }
 
     #[test]
     fn the_circle() {

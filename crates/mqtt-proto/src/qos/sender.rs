@@ -305,6 +305,13 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// The next exchange gets this identifier, or the first free one behind it. For a Sender whose
+    /// last exchanges may have been forgotten: a receiver that still holds their identifiers would
+    /// take a new message for a repetition.
+    pub fn begin_at(&mut self, id: PacketIdentifier) {
+        self.exchanges.begin_at(id.get());
+    }
+
     /// Ends those QoS 1 exchanges for whose message `expired` says true, and returns how many.
     ///
     /// QoS 2 exchanges stay: once PUBLISH was sent, expiry must not be applied

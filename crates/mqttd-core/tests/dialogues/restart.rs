@@ -63,15 +63,18 @@ fn a_restart_brings_back_sessions_subscriptions_and_messages() {
         let bob = world.connects(v5("bob").resuming());
         assert!(bob.is_resumed());
         bob.expects(pubrel(1)).expects(with_identifier(publish("t", "2").qos2(2).dup()));
-        bob.expects(with_identifier(publish("t", "3").qos1(3))).expects_nothing();
+        let third = bob.expects_under_any_id(with_identifier(publish("t", "3").qos1(3)));
+        assert!(third > 3, "a Client may hold the identifiers of what a power cut took");
+        bob.expects_nothing();
         bob.sends(pubcomp(1))
             .sends(pubrec(2))
             .expects(pubrel(2))
             .sends(pubcomp(2))
-            .sends(puback(3));
+            .sends(puback(third));
         let eve = world.connects(v311("eve").resuming());
-        for (id, text) in [(1, "1"), (2, "2"), (3, "3")] {
-            eve.expects(publish("t", text).qos1(id)).sends(puback(id));
+        for text in ["1", "2", "3"] {
+            let id = eve.expects_under_any_id(publish("t", text).qos1(1));
+            eve.sends(puback(id));
         }
         let ann = world.connects(v5("ann").resuming());
         ann.sends(publish("t", "1").qos2(1).dup()).expects(pubrec(1));

@@ -489,6 +489,15 @@ impl Client {
         self
     }
 
+    /// The next packet is this PUBLISH, under whatever identifier, which is returned.
+    #[track_caller]
+    pub fn expects_under_any_id(&self, publish: Publish) -> u16 {
+        let said = self.hears();
+        let id = if let Some(Said::Publish(heard)) = &said { heard.id } else { 0 };
+        assert_eq!(said, Some(Said::Publish(Publish { id, ..publish })));
+        id
+    }
+
     #[track_caller]
     pub fn expects_nothing(&self) -> &Self {
         assert_eq!(self.hears(), None);
