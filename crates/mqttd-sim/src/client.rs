@@ -53,7 +53,7 @@ pub(crate) struct Client {
     bytes_in: u64,
     pub(crate) reads: bool,
     holds_answers: bool,
-    held: Vec<Vec<u8>>,
+    held: Vec<(PacketType, u16)>,
     outgoing: VecDeque<Outgoing>,
     /// Messages that wait for room in the window.
     todo: VecDeque<usize>,
@@ -356,8 +356,8 @@ impl Client {
 
     pub(crate) fn gives_answers(&mut self, link: &mut Link, now: u64) {
         self.holds_answers = false;
-        for bytes in std::mem::take(&mut self.held) {
-            link.to_broker.send(bytes, now);
+        for (packet_type, id) in std::mem::take(&mut self.held) {
+            self.answers(packet_type, id, link, now);
         }
     }
 
@@ -465,7 +465,7 @@ impl Client {
             }
             Received::Pubrel(ack) => {
                 self.open.remove(&ack.packet_id.get());
-                self.answers(Packet::Pubcomp(packets::ack(ack.packet_id.get())), link, now);
+                self.answers(PacketType::Pubcomp, ack.packet_id.get(), link, now);
             }
             Received::Suback(suback) => {
                 let code = suback.reason_codes.first().copied().unwrap_or(0xFF);
@@ -616,8 +616,8 @@ impl Client {
         });
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.answers(Packet::Puback(packets::ack(id)), link, now),
-            QoS::ExactlyOnce => self.answers(Packet::Pubrec(packets::ack(id)), link, now),
+            QoS::AtLeastOnce => self.answers(PacketType::Puback, id, link, now),
+            QoS::ExactlyOnce => self.answers(PacketType::Pubrec, id, link, now),
         }
     }
 
@@ -630,16 +630,18 @@ impl Client {
     }
 
     /// An answer to the Server's message: in the session's state it counts at once.
-    fn answers(&mut self, packet: Packet<'_>, link: &mut Link, now: u64) {
-        if !self.holds_answers {
-            self.write(link, &packet, now);
+    fn answers(&mut self, packet_type: PacketType, id: u16, link: &mut Link, now: u64) {
+        if self.holds_answers {
+            self.held.push((packet_type, id));
             return;
         }
-        let Some(machine) = &mut self.machine else { return };
-        if packet.packet_type() != PacketType::Pubcomp {
-            machine.on_sent(&packet, now);
-        }
-        self.held.push(packets::write(self.version, &packet));
+        let ack = packets::ack(id);
+        let packet = match packet_type {
+            PacketType::Puback => Packet::Puback(ack),
+            PacketType::Pubrec => Packet::Pubrec(ack),
+            _ => Packet::Pubcomp(ack),
+        };
+        self.write(link, &packet, now);
     }
 }
 
