@@ -119,6 +119,8 @@ pub(crate) struct Link {
     pub(crate) bytes_out: u64,
     pub(crate) marks: VecDeque<(u64, u64)>,
     pub(crate) listed: bool,
+    /// The shard wants no more packets of it for a while.
+    pub(crate) is_paused: bool,
 }
 
 impl Link {
@@ -176,6 +178,8 @@ pub(crate) struct Out {
     pub(crate) now: u64,
     pub(crate) room: usize,
     pub(crate) notices: Vec<(ConnectionKey, bool)>,
+    /// A connection is read again.
+    pub(crate) has_resumed: bool,
     /// All connections of the world, lent for the turn.
     pub(crate) all: Vec<Link>,
 }
@@ -234,6 +238,19 @@ impl Output for Out {
             let _ = link.write(now, room);
         }
         link.wire.len()
+    }
+
+    fn pause(&mut self, connection: ConnectionKey) {
+        let number = self.links[&connection.0];
+        assert!(!std::mem::replace(&mut self.all[number].is_paused, true));
+    }
+
+    fn resume(&mut self, connection: ConnectionKey) {
+        let number = self.links[&connection.0];
+        let link = &mut self.all[number];
+        assert!(std::mem::replace(&mut link.is_paused, false));
+        link.listed = false;
+        self.has_resumed = true;
     }
 
     fn close(&mut self, connection: ConnectionKey) {

@@ -117,6 +117,7 @@ impl Broker {
                     now: self.now,
                     room: self.scene.socket_bytes,
                     notices: Vec::new(),
+                    has_resumed: false,
                     all: Vec::new(),
                 },
                 shard,
@@ -377,6 +378,7 @@ impl Broker {
             bytes_out: 0,
             marks: VecDeque::new(),
             listed: false,
+            is_paused: false,
         });
         self.links.len() - 1
     }

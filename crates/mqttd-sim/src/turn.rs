@@ -165,8 +165,10 @@ impl Broker {
             }
             let Some(link) = body.out.link(key) else { continue };
             match link.state {
-                // Listed again when the output has been written.
-                State::Open if link.wire.len() > OUTPUT_BYTES_MAX => link.listed = true,
+                // Listed again when the output has been written, or the shard wants more.
+                State::Open if link.wire.len() > OUTPUT_BYTES_MAX || link.is_paused => {
+                    link.listed = true;
+                }
                 State::Open if link.is_broken => {
                     self.handle(body, Event::Closed(ConnectionKey(key)), history);
                 }
@@ -200,6 +202,10 @@ impl Broker {
                 return;
             }
             let rest = &bytes[used..];
+            if link.is_paused {
+                link.unread = rest.to_vec();
+                return;
+            }
             let packet = match Frame::peek(rest, packet_max) {
                 Ok(None) => {
                     link.unread = rest.to_vec();
@@ -279,7 +285,7 @@ impl Broker {
                 }
             }
         }
-        if !body.out.touched.is_empty() {
+        if !body.out.touched.is_empty() || mem::take(&mut body.out.has_resumed) {
             body.wake_at = Some(now);
         }
     }
