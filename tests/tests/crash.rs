@@ -344,7 +344,8 @@ fn rounds_of_kills(shards: u8, durability: &str) {
     eprintln!("MQTTD_CRASH_SEED={seed} MQTTD_CRASH_ROUNDS={rounds}");
     let mut broker = Broker::with(&format!(
         "persistence true\npersistence_location {{dir}}\nmax_queued_messages 0\n\
-         shards {shards}\ndurability {durability}\nlog_type error\nlog_type warning\nconnection_messages false"
+         shards {shards}\ndurability {durability}\nlog_type error\nlog_type warning\n\
+         connection_messages false"
     ));
     let load = Load::new(broker.port());
     let (publishers, others) = start_clients(&load);

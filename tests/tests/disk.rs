@@ -1,8 +1,10 @@
 //! The real broker on a disk that is slow, fails to sync, or cannot be written (`tests/c/disk.c`).
 //! The full disk is in `store.rs`.
 
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mqttd_tests::disk::{FaultyDisk, READ_ONLY, store_is};
 use mqttd_tests::peer::Carrier;
@@ -183,4 +185,41 @@ fn a_read_only_file_system_refuses_and_recovers_by_itself() {
         sleeper.expect_message("kept", "x", 1);
     }
     sleeper.expect_nothing();
+}
+
+/// Names, lengths and times of all files of the store.
+fn files_of_the_store(broker: &Broker) -> Vec<(PathBuf, u64, SystemTime)> {
+    let mut files = Vec::new();
+    let mut folders = vec![broker.dir().join("mqttd.store")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let about = entry.metadata().unwrap();
+            if about.is_dir() {
+                folders.push(entry.path());
+            }
+            files.push((entry.path(), about.len(), about.modified().unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn an_idle_broker_writes_nothing() {
+    only_our_broker!("the store");
+    let broker = Broker::with(&SYNC.replace("durability sync", "durability process"));
+    sleeper(&broker, "kept");
+    let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V5, "peer");
+    assert_eq!(reason(&mut peer, 1, "kept"), 0);
+    // Connected, with QoS 0 coming and going.
+    peer.subscribe("$SYS/broker/uptime", 0);
+    let next_uptime = |peer: &mut Peer| while peer.delivered().topic != "$SYS/broker/uptime" {};
+    // The sync that follows within a second has been made.
+    (0..3).for_each(|_| next_uptime(&mut peer));
+    let before = files_of_the_store(&broker);
+    (0..4).for_each(|_| next_uptime(&mut peer));
+    assert_eq!(files_of_the_store(&broker), before);
+    assert_eq!(reason(&mut peer, 2, "kept"), 0);
+    assert_ne!(files_of_the_store(&broker), before, "the test looks at the right files");
 }

@@ -240,22 +240,25 @@ impl Restore {
         self.saw(exchange);
     }
 
+    fn count_memory(&mut self, shard: &Shard) {
+        let Some(memory) = &shard.settings.memory else { return };
+        let queued = self.messages.iter_mut().map(|owned| &mut owned.message);
+        let retained = self.retained.iter_mut().map(|(_, message, _)| message);
+        let wills = self.wills.iter_mut().map(|(.., message)| message);
+        for message in queued.chain(retained).chain(wills) {
+            if let Some(message) = Arc::get_mut(message) {
+                message.count(memory);
+            }
+        }
+    }
+
     /// Puts everything into a new shard, after [`crate::begun::settle_exchanges`]. Other shards are
     /// told of its subscriptions through `out`.
     pub fn finish<O: Output>(mut self, shard: &mut Shard, now: Instant, out: &mut O) -> Restored {
         // Numbers rise with time: this is the order in which everything came about.
         self.messages.sort_unstable_by_key(|message| message.record);
         self.exchanges.sort_unstable_by_key(|(record, ..)| *record);
-        if let Some(memory) = &shard.settings.memory {
-            let queued = self.messages.iter_mut().map(|owned| &mut owned.message);
-            let retained = self.retained.iter_mut().map(|(_, message, _)| message);
-            let wills = self.wills.iter_mut().map(|(.., message)| message);
-            for message in queued.chain(retained).chain(wills) {
-                if let Some(message) = Arc::get_mut(message) {
-                    message.count(memory);
-                }
-            }
-        }
+        self.count_memory(shard);
         let mut found = Restored::default();
         self.highest.values().for_each(|id| shard.journal.seen_id(*id));
         let mut keys = HashMap::with_hasher(FixedState::with_seed(0));
@@ -308,13 +311,7 @@ impl Restore {
         found.queued = queued;
         self.newest.into_iter().for_each(|newest| shard.journal.restore_newest(newest, out));
         if let Some(exchange) = self.settled {
-            shard.journal.settle_restored(exchange, out);
-            shard.exchanges.restored(shard.journal.appended(), exchange);
-            let everywhere = shard.others().fold(ShardSet::default(), |mut set, shard| {
-                set.insert(shard);
-                set
-            });
-            shard.exchanges.sent_up_to(exchange, everywhere);
+            shard.restore_settled(exchange, out);
         }
         keys.into_values().for_each(|key| shard.begin_elsewhere(key));
         found
@@ -393,6 +390,16 @@ impl Shard {
         let key = self.insert_session(session);
         self.set_session_timer(key);
         key
+    }
+
+    /// What the other shards' messages said of exchanges up to this one is in the records now, and
+    /// they are told once those are kept.
+    fn restore_settled<O: Output>(&mut self, exchange: RecordId, out: &mut O) {
+        self.journal.settle_restored(exchange, out);
+        self.exchanges.restored(self.journal.appended(), exchange);
+        let mut everywhere = ShardSet::default();
+        self.others().for_each(|shard| everywhere.insert(shard));
+        self.exchanges.sent_up_to(exchange, everywhere);
     }
 
     fn restore_begun<O: Output>(&mut self, keys: &Keys, begun: OwnedBegun, out: &mut O) {

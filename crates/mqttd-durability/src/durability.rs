@@ -10,6 +10,7 @@
 //! A batch is as strong as the strongest of its records. One that waits for nothing still waits for
 //! stronger ones before it, because [`Outcome::Durable`] speaks of everything up to its number.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,30 @@ const RETRY: std::ops::RangeInclusive<Duration> =
 
 /// A start that takes longer than this says how far it is, this often.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Records after which a start looks at the clock.
+const PROGRESS_RECORDS: u64 = 4096;
+
+/// When a start, of however many logs, has last said how far it is.
+#[derive(Debug)]
+pub struct Progress(Cell<Monotonic>);
+
+impl Progress {
+    /// The start begins.
+    pub fn new(now: Monotonic) -> Self {
+        Self(Cell::new(now))
+    }
+
+    /// It is time for a line.
+    fn is_due(&self, around: &impl Around) -> bool {
+        let now = around.now();
+        let is_due = now.saturating_duration_since(self.0.get()) >= PROGRESS;
+        if is_due {
+            self.0.set(now);
+        }
+        is_due
+    }
+}
 
 /// What a log finds around it: the broker's body, or a simulated one.
 pub trait Around {
@@ -200,10 +225,25 @@ impl<A: Around> Durability<A> {
         place: &str,
         around: A,
     ) -> Result<(Self, Restore), OpenError> {
+        let progress = Progress::new(around.now());
+        Self::open_with_progress(disk, options, levels, (place, &progress), around)
+    }
+
+    /// [`Durability::open`] for one of several logs that a start reads.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_progress(
+        disk: A::Disk,
+        options: Options,
+        levels: Arc<Levels>,
+        (place, progress): (&str, &Progress),
+        around: A,
+    ) -> Result<(Self, Restore), OpenError> {
         let mut classes = Classes::new(levels);
         let mut restore = Restore::default();
         let mut unreadable = 0;
-        let mut said = around.now();
+        let mut records = 0_u64;
         let (store, report) = Store::open_with_progress(
             disk,
             options,
@@ -212,16 +252,16 @@ impl<A: Around> Durability<A> {
                 if restore.record(RecordId(id.0), body).is_err() {
                     unreadable += 1;
                 }
+                records += 1;
+                if records % PROGRESS_RECORDS == 0 && progress.is_due(&around) {
+                    let text = format_args!("Reading the store {place}: {records} records.");
+                    around.say(LogType::Notice, text);
+                }
             },
             |done, all| {
-                let now = around.now();
-                if now.saturating_duration_since(said) >= PROGRESS {
-                    said = now;
-                    let percent = done * 100 / all.max(1);
-                    let text = format_args!(
-                        "Reading the store {place}: {percent} % of {} MB.",
-                        all / 1_000_000
-                    );
+                if progress.is_due(&around) {
+                    let (percent, all) = (done * 100 / all.max(1), all / 1_000_000);
+                    let text = format_args!("Reading the store {place}: {percent} % of {all} MB.");
                     around.say(LogType::Notice, text);
                 }
             },

@@ -11,6 +11,6 @@ mod unkept;
 
 pub use class::Levels;
 pub use durability::{
-    Around, BACKGROUND_SYNC, BACKGROUND_WRITE, Durability, OpenError, Outcome, StoreReport,
-    StoreState,
+    Around, BACKGROUND_SYNC, BACKGROUND_WRITE, Durability, OpenError, Outcome, Progress,
+    StoreReport, StoreState,
 };

@@ -14,7 +14,7 @@ use mqttd_store::{DiskOs, SyncJob};
 
 pub(crate) use folder::{FOLDER, StoreFolder};
 pub(crate) use mqttd_durability::{
-    BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, Outcome, StoreReport,
+    BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, Outcome, Progress, StoreReport,
 };
 
 use crate::logging::Logger;
@@ -54,6 +54,7 @@ pub(crate) fn open(
     levels: Arc<Levels>,
     mailbox: Arc<Mailbox>,
     logger: Logger,
+    progress: &Progress,
 ) -> anyhow::Result<(Durability, Restore)> {
     let path = folder.of_shard(shard);
     let place = path.display().to_string();
@@ -62,6 +63,6 @@ pub(crate) fn open(
     getrandom::fill(&mut salt)?;
     let around = Around { mailbox, logger };
     let options = Durability::options(&levels, u64::from_le_bytes(salt));
-    Durability::open(disk, options, levels, &place, around)
+    Durability::open_with_progress(disk, options, levels, (&place, progress), around)
         .with_context(|| format!("opening the store in {place}"))
 }

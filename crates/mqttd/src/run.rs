@@ -17,7 +17,7 @@ use crate::args::Args;
 use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
 use crate::daemon;
-use crate::durability::{self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, StoreFolder};
+use crate::durability::{self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, Progress, StoreFolder};
 use crate::exit::{Ended, Ends, Exit};
 use crate::guard::Guard;
 use crate::http::Numbers;
@@ -259,6 +259,7 @@ fn make_shards(
     }
     let mut seed = [0; 8];
     getrandom::fill(&mut seed)?;
+    let progress = Progress::new(std::time::Instant::now());
     let mut restores = Vec::new();
     let mut tasks = Vec::new();
     for id in (0..shards).map(ShardId) {
@@ -267,7 +268,8 @@ fn make_shards(
         let mailbox = Arc::clone(&mailboxes[usize::from(id.0)]);
         let opened = match &store {
             Some(store) => {
-                Some(durability::open(store, id, Arc::clone(&levels), mailbox, logger.clone())?)
+                let (levels, logger) = (Arc::clone(&levels), logger.clone());
+                Some(durability::open(store, id, levels, mailbox, logger, &progress)?)
             }
             None => None,
         };
