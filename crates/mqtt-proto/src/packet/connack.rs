@@ -46,7 +46,9 @@ impl<'a> Connack<'a> {
                 return Err(Offence::UnknownReasonCode);
             }
             Properties::decode(reader, Place::Connack)?
-        } else if code > OLD_CODE_MAX && ReasonCode::from_u8(code).is_none() {
+        } else if code > OLD_CODE_MAX
+            && !ReasonCode::from_u8(code).is_some_and(ReasonCode::is_error)
+        {
             return Err(Offence::UnknownReasonCode);
         } else {
             Properties::EMPTY
@@ -100,6 +102,7 @@ mod tests {
         check_offence(Version::V5, &[0x20, 3, 0, 0x7F, 0], Offence::UnknownReasonCode);
         check_offence(Version::V5, &[0x20, 3, 0, 1, 0], Offence::UnknownReasonCode);
         check_offence(Version::V5, &[0x20, 2, 0, 7], Offence::UnknownReasonCode);
+        check_offence(Version::V5, &[0x20, 2, 0, 0x19], Offence::UnknownReasonCode);
         check_offence(Version::V311, &[0x20, 2, 0, 6], Offence::UnknownReasonCode);
         check_offence(Version::V311, &[0x20, 1, 0], Offence::BodyTooShort);
     }
