@@ -133,6 +133,9 @@ mod tests {
         check_offence(Version::V311, &[0x40, 3, 0, 1, 0], Offence::BodyTooLong);
         check_offence(Version::V5, &[0x40, 3, 0, 1, 0x92], Offence::UnknownReasonCode);
         check_offence(Version::V5, &[0x62, 3, 0, 1, 0x87], Offence::UnknownReasonCode);
+        for first in [0x62, 0x70] {
+            check_offence(Version::V5, &[first, 3, 0, 1, 0x97], Offence::UnknownReasonCode);
+        }
         check_offence(Version::V5, &[0x40, 5, 0, 1, 0, 1, 0x11], Offence::PropertyNotAllowed);
     }
 }

@@ -84,6 +84,9 @@ mod tests {
         check_vector(Version::V5, Packet::Connack(ok), &[0x20, 3, 0, 0, 0]);
         let present = Connack { session_present: true, ..ok };
         check_vector(Version::V311, Packet::Connack(present), &[0x20, 2, 1, 0]);
+        let mut wire = vec![];
+        present.encode(Version::V31, &mut wire).unwrap();
+        assert_eq!(wire, [0x20, 2, 0, 0], "3.1 has no such flag");
         let refused = Connack { code: 5, ..ok };
         check_vector(Version::V311, Packet::Connack(refused), &[0x20, 2, 0, 5]);
         let refused = Connack { code: 0x87, ..ok };

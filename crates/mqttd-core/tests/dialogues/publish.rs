@@ -151,6 +151,20 @@ fn the_servers_receive_maximum_is_enforced_on_5_0() {
         bob.sends(publish("t", "").qos2(id));
     });
     assert!(bob.is_open(), "3.1.1 knows no such limit");
+
+    // QoS 1 counts for as long as its answer waits, here for the log.
+    let settings = Settings { inflight_messages_max: 2, persistence: true, ..Settings::default() };
+    let world = World::with(1, settings);
+    world.connects(v5("eve").resuming()).subscribes("t", 1).vanishes();
+    let ann = world.connects(v5("ann"));
+    world.log_is_late();
+    ann.sends(publish("t", "").qos1(1)).sends(publish("t", "").qos1(2));
+    assert!(ann.is_open());
+    world.commits();
+    ann.expects(puback(1)).expects(puback(2));
+    ann.sends(publish("t", "").qos1(3)).sends(publish("t", "").qos2(4));
+    assert!(ann.is_open());
+    ann.sends(publish("t", "").qos1(5)).is_told(ReasonCode::ReceiveMaximumExceeded);
 }
 
 #[test]

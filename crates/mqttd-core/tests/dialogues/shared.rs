@@ -96,3 +96,13 @@ fn shared_subscriptions_get_no_retained_messages_and_end_with_unsubscribe() {
     bob.expects_nothing();
     assert_eq!(world.stats().shared_subscriptions, 0);
 }
+
+#[test]
+fn a_member_that_subscribes_again_keeps_the_new_options_over_a_reconnect() {
+    let world = World::new();
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("$share/g/t", 0).subscribes("$share/g/t", 1).vanishes();
+    let bob = world.connects(v5("bob").resuming());
+    world.connects(v5("ann")).sends(publish("t", "x").qos1(1));
+    bob.expects(publish("t", "x").qos1(1)).expects_nothing();
+}
