@@ -91,7 +91,13 @@ mod tests {
     #[test]
     fn offences() {
         check_offence(Version::V311, &[0xE0, 1, 0], Offence::BodyTooLong);
-        check_offence(Version::V5, &[0xE0, 1, 0x86], Offence::UnknownReasonCode);
-        check_offence(Version::V5, &[0xE0, 1, 1], Offence::UnknownReasonCode);
+        // Codes of other packets (table 3-13 does not have them).
+        let others = [
+            0x01, 0x02, 0x10, 0x11, 0x18, 0x19, 0x84, 0x85, 0x86, 0x88, 0x8A, 0x91, 0x92, 0x03,
+            0xA3,
+        ];
+        for code in others {
+            check_offence(Version::V5, &[0xE0, 1, code], Offence::UnknownReasonCode);
+        }
     }
 }

@@ -307,10 +307,11 @@ fn the_memory_limit() {
         assert!(matches!(refused, Said::Connack { code: 0x97, .. }), "{refused:?}");
         // Who has a session comes in, and gets everything.
         let bob = world.connects(v5("bob").resuming());
-        bob.sends(subscribe("u", 0)).hears_all();
-        for id in 1..=taken {
-            bob.sends(puback(id));
-            bob.hears_all();
+        bob.sends(subscribe("u", 0));
+        while let Some(said) = bob.hears() {
+            if let Said::Publish(publish) = said {
+                bob.sends(puback(publish.id));
+            }
         }
         assert!(!memory.is_full(), "{} bytes", memory.held());
         world.connects(v5("new")).subscribes("u", 0).sends(publish("t", "y").qos1(1));
