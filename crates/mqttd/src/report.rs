@@ -1,6 +1,7 @@
 //! What the broker says of itself while it runs: counters of all shards gathered for `$SYS`, drops,
 //! and the account of memory behind `memory_limit`.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -119,8 +120,19 @@ pub(crate) fn body_counters(broker: &Broker, report: &ShardReport) -> BodyCounte
         packets_waiting: None,
         bytes_waiting: report.bytes_waiting,
         retained_bytes: Some(report.stats.retained_bytes),
-        heap: None,
+        heap: heap_bytes().map(|now| {
+            let most = broker.heap_maximum.fetch_max(now, Ordering::Relaxed);
+            (now, most.max(now))
+        }),
     }
+}
+
+/// Memory that the process has filled: heap and stacks. `None` where the system does not say.
+fn heap_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The sum of all shards' counters.

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(crate) struct Broker {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) verifier: Verifier,
     pub(crate) guard: Guard,
+    /// The most bytes of heap that `$SYS` has seen.
+    pub(crate) heap_maximum: AtomicU64,
     /// Connections of all listeners.
     pub(crate) places: Arc<Places>,
     /// Connections that wait for their CONNECT.
@@ -200,6 +203,7 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         mailboxes,
         verifier: Verifier::new(),
         guard: Guard::default(),
+        heap_maximum: AtomicU64::new(0),
         places: Arc::new(Places::default()),
         seats: Seats::new(LOBBY_SEATS_MAX),
         sys: Mutex::default(),

@@ -152,7 +152,8 @@ fn counts(snapshot: Snapshot<'_>, clients_maximum: u64, mut put: impl FnMut(&str
     if let Some(retained_bytes) = body.retained_bytes {
         put("store/messages/bytes", stats.queued_bytes + retained_bytes);
     }
-    put("subscriptions/count", stats.subscriptions);
+    // As Mosquitto: shared ones are counted apart.
+    put("subscriptions/count", stats.subscriptions.saturating_sub(stats.shared_subscriptions));
     put("shared_subscriptions/count", stats.shared_subscriptions);
     put("retained messages/count", stats.retained);
     if let Some((current, maximum)) = body.heap {
@@ -331,7 +332,7 @@ mod tests {
             sessions: 12,
             connected: 7,
             expired_sessions: 8,
-            subscriptions: 9,
+            subscriptions: 20,
             shared_subscriptions: 11,
             retained: 13,
             retained_bytes: 1000,
