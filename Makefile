@@ -5,9 +5,9 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 
 target := $(or $(CARGO_TARGET_DIR),target)
-tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-bench
+tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-ctrl mqtt-bench
 # The tools that write their own man page and shell completions.
-generating := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd
+generating := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-ctrl
 bin := $(DESTDIR)$(PREFIX)/bin
 share := $(DESTDIR)$(PREFIX)/share
 

@@ -12,10 +12,20 @@ pub enum Exit {
     /// A mistake on the command line, no connection, a file that can't be read, a message that
     /// was not acknowledged.
     Failure,
+    /// The words of a command are wrong (`mqtt-ctrl`).
+    Arguments,
     /// The connection was lost.
     ConnectionLost,
     /// TLS failed: the certificate, the handshake.
     Tls,
+    /// There is no such module (`mqtt-ctrl`).
+    NoModule,
+    /// There is no such command (`mqtt-ctrl`).
+    NoCommand,
+    /// No connection to the host (`mqtt-ctrl`).
+    NoConnection,
+    /// The host is not known (`mqtt-ctrl`).
+    NoHost,
     /// `-W` ran out.
     TimedOut,
     /// The broker refused the connection with this CONNACK code.
@@ -28,8 +38,13 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Failure => 1,
+            Self::Arguments => 3,
             Self::ConnectionLost => 7,
             Self::Tls => 8,
+            Self::NoModule => 10,
+            Self::NoCommand => 13,
+            Self::NoConnection => 14,
+            Self::NoHost => 15,
             Self::TimedOut => 27,
             Self::Refused(code) => code,
         }

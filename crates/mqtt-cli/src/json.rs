@@ -158,6 +158,11 @@ fn line_properties(object: &mut Writer<'_>, block: Properties<'_>) {
     }
 }
 
+/// A JSON value as cJSON prints it for people: with tabs.
+pub fn pretty(out: &mut Vec<u8>, value: &Value) {
+    Writer { out, pretty: true, depth: 0, is_first: true }.value(value);
+}
+
 /// Writes one object; Mosquitto's library (cJSON) decides about blanks and escapes.
 struct Writer<'o> {
     out: &'o mut Vec<u8>,

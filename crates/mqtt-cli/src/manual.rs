@@ -6,6 +6,7 @@
 use clap::{Command, CommandFactory};
 
 use crate::args::{PubCli, RrCli, SubCli};
+use crate::ctrl::args::CtrlCli;
 
 /// A tool and what is said about it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,12 @@ pub const MANUALS: &[Manual] = &[
         letter: 'r',
         command: RrCli::command,
         sections: &[FORMAT, NAMES, FILES, SUB_ENVIRONMENT, SUB_EXIT],
+    },
+    Manual {
+        name: "mqtt-ctrl",
+        letter: 'c',
+        command: CtrlCli::command,
+        sections: &[CTRL_COMMANDS, CTRL_FILES, ENVIRONMENT, CTRL_EXIT],
     },
     Manual {
         name: "mqtt-passwd",
@@ -221,6 +228,52 @@ const OUTPUT: Section = Section {
         ),
         ("-0", "a NUL byte in place of each newline"),
         ("--record FILE", "what --json prints, into FILE as well"),
+    ],
+};
+
+const CTRL_COMMANDS: Section = Section {
+    title: "Commands",
+    text: "The words behind the flags are a module, a command and what it wants. With \
+           \"dynsec help\" the tool lists all commands of dynamic security with their words. The \
+           broker has to have Mosquitto's mosquitto_dynamic_security plugin, or enable_control_api \
+           for the module broker; mqttd has neither yet, and the tool says so.\n\
+           setDefaultACLAccess says allow true or false, which the plugin understands; \
+           mosquitto_ctrl 2.0.11 says access, which it does not. A password that is not given is \
+           asked for.",
+    rows: &[
+        ("dynsec init FILE ADMIN [PASSWORD]", "write a first file, readable by its owner only"),
+        ("dynsec createClient USER [-c ID] [-p PASSWORD]", "and the other commands for users"),
+        ("dynsec createGroup GROUP", "and the other commands for groups"),
+        ("dynsec createRole ROLE", "and the other commands for roles"),
+        ("broker listListeners", "ports, protocols and addresses (2.1)"),
+        ("broker listPlugins", "plugins and the topics they listen on (2.1)"),
+    ],
+};
+
+const CTRL_FILES: Section = Section {
+    title: "Files",
+    text: FILES.text,
+    rows: &[
+        ("~/.config/mqtt-ctrl", "default flags"),
+        ("~/.config/mosquitto_ctrl", "the same, read when there is none under our name"),
+        FILES.rows[2],
+    ],
+};
+
+const CTRL_EXIT: Section = Section {
+    title: "Exit codes",
+    text: "Under the name mosquitto_ctrl the code is 0 also when the broker refuses or does not \
+           answer, as there; the message is the same.",
+    rows: &[
+        ("0", "done"),
+        ("1", "the broker refused the connection or the command, or did not answer"),
+        ("3", "a command lacks a word or has a wrong one"),
+        SUB_EXIT.rows[2],
+        SUB_EXIT.rows[3],
+        ("10", "no such module"),
+        ("13", "no such command"),
+        ("14", "no connection to the host"),
+        ("15", "the host is not known"),
     ],
 };
 

@@ -51,11 +51,27 @@ pub fn normalise(
                 }
                 out.push(format!("--property={}", parts.join(SEPARATOR)));
             }
-            "url" => expand_url(first, persona, &mut out)?,
+            "url" => expand_url(first, command, persona, &mut out)?,
             _ => out.push(format!("--{name}={first}")),
         }
     }
     Ok(out)
+}
+
+/// Where in `words` the first stands that is neither an option nor the value of one.
+pub fn operands_at(command: &Command, words: &[String]) -> usize {
+    let mut at = 0;
+    while let Some(word) = words.get(at).filter(|word| word.starts_with('-')) {
+        let values = match takes_value(command, word) {
+            Some((name, _)) if name == "property" => {
+                3 + usize::from(words.get(at + 2).is_some_and(|name| name == "user-property"))
+            }
+            Some(_) => 1,
+            None => 0,
+        };
+        at += 1 + values;
+    }
+    at.min(words.len())
 }
 
 const TOO_FEW: &str = "--property argument given but not enough arguments specified.\n";
@@ -111,7 +127,12 @@ fn takes_value(command: &Command, word: &str) -> Option<(String, String)> {
     Some((arg.get_long()?.to_owned(), placeholder.map(ToString::to_string).unwrap_or_default()))
 }
 
-fn expand_url(text: &str, persona: &Persona, out: &mut Vec<String>) -> Result<(), String> {
+fn expand_url(
+    text: &str,
+    command: &Command,
+    persona: &Persona,
+    out: &mut Vec<String>,
+) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| match error {
         mqtt_client::url::UrlError::UnknownScheme => "unsupported URL scheme.\n".to_owned(),
         other => format!("{other}."),
@@ -143,7 +164,9 @@ fn expand_url(text: &str, persona: &Persona, out: &mut Vec<String>) -> Result<()
     if url.scheme.has_websocket() {
         out.push("--ws".to_owned());
     }
-    if !url.path.is_empty() {
+    // mqtt-ctrl has no topic of its own and passes over the one of a URL.
+    let has_topic = command.get_arguments().any(|arg| arg.get_long() == Some("topic"));
+    if has_topic && !url.path.is_empty() {
         out.push(format!("--topic={}", url.path));
     }
     Ok(())

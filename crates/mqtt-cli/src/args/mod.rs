@@ -167,8 +167,12 @@ impl Persona {
 pub trait Tool: CommandFactory + FromArgMatches {
     /// The default options files are looked for under this name and its Mosquitto counterpart.
     const FILES: [&'static str; 2];
-    /// What the path of a URL given with `-L` is: the publish or subscribe topic.
+    /// The flags that each tool has.
     fn general(&self) -> &GeneralArgs;
+    /// Words stand behind the flags, which are the tool's own business.
+    const HAS_WORDS: bool = false;
+    /// Takes those words.
+    fn take_words(&mut self, _words: &[String]) {}
 }
 
 impl Tool for PubCli {
@@ -204,7 +208,8 @@ pub enum Stop {
 /// Reads a tool's command line: the default options files, then argv.
 pub fn read<T: Tool>(persona: &Persona, argv: &[String]) -> Result<T, Stop> {
     let command = T::command();
-    let given = line::normalise(&command, persona, argv).map_err(Stop::Usage)?;
+    let words_at = if T::HAS_WORDS { line::operands_at(&command, argv) } else { argv.len() };
+    let given = line::normalise(&command, persona, &argv[..words_at]).map_err(Stop::Usage)?;
     let file = line::last_value(&given, "--options-file");
     let mut defaults = defaults::read(file.as_deref(), &T::FILES).map_err(Stop::Usage)?;
     if let Some(name) = line::last_value(&given, "--profile") {
@@ -215,7 +220,9 @@ pub fn read<T: Tool>(persona: &Persona, argv: &[String]) -> Result<T, Stop> {
     all.extend(given);
     let command = command.bin_name(persona.name.clone());
     let matches = command.try_get_matches_from(all).map_err(|error| stop(persona, &error))?;
-    T::from_arg_matches(&matches).map_err(|error| stop(persona, &error))
+    let mut tool = T::from_arg_matches(&matches).map_err(|error| stop(persona, &error))?;
+    tool.take_words(&argv[words_at..]);
+    Ok(tool)
 }
 
 fn stop(persona: &Persona, error: &clap::Error) -> Stop {

@@ -97,6 +97,15 @@ impl World {
         world
     }
 
+    /// The same folder with a broker that has these lines.
+    pub(crate) fn restarted_with(self, lines: &str) -> Self {
+        let mut old = self;
+        let _ = old.broker.kill();
+        let _ = old.broker.wait();
+        let folder = std::mem::replace(&mut old.folder, TempDir::new().unwrap());
+        Self::start(folder, &format!("allow_anonymous true\n{lines}"))
+    }
+
     /// Our tool under one of Mosquitto's names.
     pub(crate) fn ours_as(&self, name: &str) -> Command {
         let path = self.folder.path().join(name);
@@ -171,6 +180,7 @@ fn ours_path(name: &str) -> &'static str {
         "mqtt-pub" => env!("CARGO_BIN_EXE_mqtt-pub"),
         "mqtt-sub" => env!("CARGO_BIN_EXE_mqtt-sub"),
         "mqtt-rr" => env!("CARGO_BIN_EXE_mqtt-rr"),
+        "mqtt-ctrl" => env!("CARGO_BIN_EXE_mqtt-ctrl"),
         other => panic!("no such tool: {other}"),
     }
 }
