@@ -39,6 +39,7 @@ fn every_message_of_every_kind_of_run_is_counted() {
         ("pairs -c 2 -q 2 -n 500 -w 7", 500, 500),
         ("pairs -c 1 -q 1 -n 3 -s 100000", 3, 3),
         ("fanout --subscribers 20 -n 50", 50, 1000),
+        ("fanout --subscribers 20 --stalled 2 -n 50", 50, 1000),
         ("fanin --publishers 7 -q 1 -n 500", 500, 500),
         ("shared --publishers 3 --subscribers 4 -q 1 -n 600 -V 5", 600, 600),
         ("latency -c 2 -r 500 -n 100", 100, 100),

@@ -10,6 +10,7 @@ Examples:
   mqtt-bench pairs -q 1 -d 10                  10 publishers to 10 subscribers, as fast as it goes
   mqtt-bench latency -r 2000 -d 10             latency at 2,000 messages a second
   mqtt-bench fanout --subscribers 500 -n 1000  1,000 messages to 500 subscribers each
+  mqtt-bench fanout --subscribers 100 --stalled 1 -r 200 -d 10   what one that never reads does
   mqtt-bench conn -c 100000 --source-addresses 127.0.0.2-127.0.0.9
   mqtt-bench disk /var/lib/mosquitto           which durability level this disk can bear
 
@@ -121,6 +122,9 @@ pub(crate) enum Command {
         /// How many subscribers, each of which gets every message
         #[arg(long, default_value_t = 500)]
         subscribers: u32,
+        /// Further subscribers that never read: what do they do to the others?
+        #[arg(long, default_value_t = 0)]
+        stalled: u32,
         #[command(flatten)]
         load: LoadArgs,
         #[command(flatten)]

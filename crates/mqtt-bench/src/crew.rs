@@ -39,6 +39,8 @@ pub(crate) enum Task {
     Publish(u32, String),
     /// Takes what matches this filter at this QoS.
     Subscribe(String, QoS),
+    /// Subscribes, and then reads nothing until the run is over.
+    Stall(String, QoS),
     /// Only stays.
     Stay,
 }
@@ -155,6 +157,10 @@ impl Client {
             Occupation::Publisher(publisher) => {
                 drive(link, *publisher, &board).await;
             }
+            Occupation::Stalled => {
+                // Ends, too, when the board is gone: then nobody is left to be told.
+                let _ = board.phases().wait_for(|phase| *phase == Phase::Closing).await;
+            }
             Occupation::Subscriber(subscriber) => {
                 let subscriber = drive(link, *subscriber, &board).await;
                 harvest.borrow_mut().books.push(subscriber.into_book());
@@ -204,7 +210,7 @@ impl Client {
                     Rc::clone(&self.tally),
                 )?))
             }
-            Task::Subscribe(filter, qos) => {
+            Task::Subscribe(filter, qos) | Task::Stall(filter, qos) => {
                 let mut filters = Vec::new();
                 push_filter(&mut filters, filter, SubscriptionOptions::with_qos(*qos))?;
                 link.send(&Packet::Subscribe(Subscribe {
@@ -213,7 +219,10 @@ impl Client {
                     filters: SubscribeFilters::from_pushed(&filters),
                 }))?;
                 exchange(&mut link, &mut subscriber, clock).await?;
-                Occupation::Subscriber(Box::new(subscriber))
+                match orders.tasks[self.index] {
+                    Task::Stall(..) => Occupation::Stalled,
+                    _ => Occupation::Subscriber(Box::new(subscriber)),
+                }
             }
             Task::Stay => Occupation::Subscriber(Box::new(subscriber)),
         };
@@ -224,6 +233,7 @@ impl Client {
 enum Occupation {
     Publisher(Box<Publisher>),
     Subscriber(Box<Subscriber>),
+    Stalled,
 }
 
 /// What a CONNACK says; a SUBACK says nothing.

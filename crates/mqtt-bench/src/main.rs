@@ -83,16 +83,17 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
             let tasks = pairs(clients, load.qos);
             measure(Plan::publishing("pairs", tasks, &load, 1)?, &connection)
         }
-        Command::Fanout { publishers, subscribers, load, connection } => {
-            let shape = Shape { name: "fanout", publishers, subscribers, copies: subscribers };
+        Command::Fanout { publishers, subscribers, stalled, load, connection } => {
+            let copies = subscribers;
+            let shape = Shape { name: "fanout", publishers, subscribers, copies, stalled };
             to_one_topic(shape, &load, &connection)
         }
         Command::Fanin { publishers, load, connection } => {
-            let shape = Shape { name: "fanin", publishers, subscribers: 1, copies: 1 };
+            let shape = Shape { name: "fanin", publishers, subscribers: 1, copies: 1, stalled: 0 };
             to_one_topic(shape, &load, &connection)
         }
         Command::Shared { publishers, subscribers, load, connection } => {
-            let shape = Shape { name: "shared", publishers, subscribers, copies: 1 };
+            let shape = Shape { name: "shared", publishers, subscribers, copies: 1, stalled: 0 };
             to_one_topic(shape, &load, &connection)
         }
     }
@@ -134,6 +135,8 @@ struct Shape {
     publishers: u32,
     subscribers: u32,
     copies: u32,
+    /// Further subscribers, which read nothing.
+    stalled: u32,
 }
 
 fn to_one_topic(
@@ -147,7 +150,8 @@ fn to_one_topic(
     let filter = if is_shared { format!("$share/bench/{topic}") } else { topic.clone() };
     let subscribe = (0..shape.subscribers).map(|_| Task::Subscribe(filter.clone(), load.qos));
     let publish = (0..shape.publishers).map(|it| Task::Publish(it, topic.clone()));
-    let tasks = subscribe.chain(publish).collect();
+    let stall = (0..shape.stalled).map(|_| Task::Stall(filter.clone(), load.qos));
+    let tasks = subscribe.chain(stall).chain(publish).collect();
     let plan = Plan::publishing(shape.name, tasks, load, u64::from(shape.copies))?;
     measure(Plan { is_shared, ..plan }, connection)
 }
