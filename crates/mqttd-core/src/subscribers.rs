@@ -34,6 +34,7 @@ impl Subscriber {
 /// The subscribers of one filter, at most one entry for each session. Most filters have one, which
 /// stands in the trie's node itself.
 #[derive(Debug)]
+#[allow(clippy::box_collection, reason = "the rare forms must not make the common one larger")]
 pub(crate) enum Subscribers {
     One(Subscriber),
     Few(Box<Vec<Subscriber>>),

@@ -49,6 +49,12 @@ impl WireBuffer {
         self.shared.push_back(SharedPayload { at: self.bytes.len(), message, written: 0 });
     }
 
+    /// All waiting bytes, when they lie in one piece.
+    #[inline]
+    pub fn only_chunk(&self) -> Option<&[u8]> {
+        self.shared.is_empty().then(|| &self.bytes[self.written..])
+    }
+
     /// The waiting bytes in order, as slices for a vectored write.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.written;

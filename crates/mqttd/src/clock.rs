@@ -4,6 +4,9 @@ use std::time::{Duration, Instant as Monotonic, SystemTime, UNIX_EPOCH};
 
 use mqttd_core::time::Instant;
 
+/// How long after the start a timer is set at most: ten years, which stand for never.
+const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Wall-clock time at start, carried on by the monotonic clock, so that it never runs backwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -19,22 +22,23 @@ impl Clock {
 
     /// Now, for a shard.
     pub(crate) fn now(&self) -> Instant {
-        Instant(self.epoch_millis + self.started.elapsed().as_millis() as u64)
+        self.at(Monotonic::now())
     }
 
-    /// When a shard's moment comes, for a timer. A moment at 0 has passed; one that never comes is
-    /// a day away, when the question is asked again.
+    /// A moment, for a shard.
+    pub(crate) fn at(&self, moment: Monotonic) -> Instant {
+        let millis = moment.saturating_duration_since(self.started).as_millis() as u64;
+        Instant(self.epoch_millis + millis)
+    }
+
+    /// When a shard's moment comes, for a timer. A moment at 0 has passed.
     pub(crate) fn when(&self, at: Instant) -> Monotonic {
-        let ahead = at.0.saturating_sub(self.epoch_millis).min(self.day_from_now());
-        self.started + Duration::from_millis(ahead)
+        let ahead = Duration::from_millis(at.0.saturating_sub(self.epoch_millis));
+        self.started + ahead.min(FAR)
     }
 
     /// Time since the start.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    fn day_from_now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 86_400_000
     }
 }

@@ -299,7 +299,7 @@ impl Visitor<'_> {
                     return Err(refuse(ReasonCode::BadAuthenticationMethod, text));
                 };
                 let budget = CONNECT_BYTES_MAX.saturating_sub(used);
-                let login = Login { verifier: &self.broker.verifier, connect: connect, method };
+                let login = Login { verifier: &self.broker.verifier, connect, method };
                 let (name, data) = match login.run(exchange, stream, rest, budget).await {
                     Err(Turned::Refused(version, ReasonCode::NotAuthorized, text)) => {
                         self.login_failed(connect.username).await;

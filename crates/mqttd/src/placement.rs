@@ -67,11 +67,14 @@ impl Placement {
         }
     }
 
-    /// A shard has worked on this worker.
-    pub(crate) fn worked(&self, worker: usize, from: Instant, to: Instant) {
-        if self.workers.len() == 1 {
-            return;
+    /// A shard has worked on this worker since `from`.
+    pub(crate) fn worked(&self, worker: usize, from: Instant) {
+        if self.workers.len() > 1 {
+            self.worked_until(worker, from, Instant::now());
         }
+    }
+
+    fn worked_until(&self, worker: usize, from: Instant, to: Instant) {
         let load = &self.workers[worker];
         let worked = (to - from).as_nanos() as u64;
         load.worked.fetch_add(worked, Ordering::Relaxed);
@@ -129,7 +132,7 @@ mod tests {
     ) {
         for _ in 0..windows {
             let end = *clock + WINDOW;
-            placement.worked(worker, end - WINDOW * permille / 1000, end);
+            placement.worked_until(worker, end - WINDOW * permille / 1000, end);
             *clock = end;
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mqttd_conf::{LogType, Persistence};
 use tokio::sync::oneshot;
 
+use crate::alarm;
 use crate::drops::DropReport;
 use crate::durability::{Levels, StoreReport};
 use crate::mailbox::{Item, ShardReport};
@@ -29,10 +30,11 @@ const DELIVERY_BYTES: u64 = 40;
 pub(crate) async fn publish_sys(broker: Arc<Broker>) {
     let mut dropped = 0;
     loop {
+        let reloaded = broker.reloaded.notified();
         let live = broker.live();
         let Some(interval) = live.config.general.sys_interval else {
-            // A reload may switch it on.
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            // That may switch it on.
+            reloaded.await;
             continue;
         };
         let reports = reports(&broker).await;
@@ -60,7 +62,7 @@ pub(crate) async fn publish_sys(broker: Arc<Broker>) {
             let payload = payload.into_bytes();
             broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
         }
-        tokio::time::sleep(interval).await;
+        alarm::sleep(interval).await;
     }
 }
 
@@ -68,9 +70,18 @@ pub(crate) async fn publish_sys(broker: Arc<Broker>) {
 /// log tell of lines that came again.
 pub(crate) async fn watch_memory(broker: Arc<Broker>) {
     let mut was_full = false;
+    let mut holds_lines = false;
     loop {
-        tokio::time::sleep(MEMORY_LOOK).await;
-        broker.logger.settle();
+        let reloaded = broker.reloaded.notified();
+        if !holds_lines && broker.live().settings.memory.is_none() {
+            // Nothing to look at: an idle broker is not to wake up for it.
+            tokio::select! {
+                () = reloaded => {}
+                () = broker.logger.held_back() => {}
+            }
+        }
+        alarm::sleep(MEMORY_LOOK).await;
+        holds_lines = broker.logger.settle();
         let live = broker.live();
         let Some(memory) = &live.settings.memory else {
             was_full = false;

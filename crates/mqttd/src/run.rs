@@ -14,6 +14,7 @@ use mqttd_core::ids::{ListenerId, ShardId};
 use mqttd_core::restore::Restored;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::alarm;
 use crate::args::Args;
 use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
@@ -450,7 +451,7 @@ async fn feed_watchdog(broker: Arc<Broker>, notify: Arc<Notify>) {
     loop {
         report(&broker).await;
         notify.alive();
-        tokio::time::sleep(interval).await;
+        alarm::sleep(interval).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mqttd_conf::LogType;
 
+use crate::alarm;
 use crate::certificates::{Certificates, DAYS_TO_WARN, Stamp};
 use crate::live::Door;
 use crate::run::Broker;
@@ -32,7 +33,7 @@ pub(crate) async fn watch(broker: Arc<Broker>) {
             reloaded.await;
             continue;
         }
-        tokio::time::sleep(PAUSE).await;
+        alarm::sleep(PAUSE).await;
         for door in doors {
             look(&broker, &door, &mut refused).await;
         }

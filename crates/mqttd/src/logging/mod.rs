@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mqttd_conf::{LogDestination, LogType, Logging};
+use tokio::sync::Notify;
 
 use journald::{JOURNAL_PATH, Journald};
 use line::{Clock, LineText, Stamp};
@@ -64,6 +65,7 @@ struct Shared {
     lines_lost: AtomicU64,
     outlets: Mutex<Outlets>,
     topic: OnceLock<TopicOutlet>,
+    held_back: Notify,
 }
 
 /// Publishes `(topic, text)`; see [`Logger::publish_with`].
@@ -95,6 +97,7 @@ impl Logger {
             lines_lost: AtomicU64::new(0),
             outlets: Mutex::new(outlets),
             topic: OnceLock::new(),
+            held_back: Notify::new(),
         })))
     }
 
@@ -170,13 +173,23 @@ impl Logger {
 
     /// Writes how often the last line has come again, once it has not for a while. To be called
     /// now and then.
-    pub(crate) fn settle(&self) {
+    ///
+    /// Returns whether some are still held back: then ask again.
+    pub(crate) fn settle(&self) -> bool {
         let second = now();
         let mut outlets = self.outlets();
-        let Some((log_type, words)) = outlets.repeats.settle(second) else { return };
+        let Some((log_type, words)) = outlets.repeats.settle(second) else {
+            return outlets.repeats.holds_some();
+        };
         let text = LineText::of(format_args!("{words}"));
         let line = outlets.write(log_type, second, text, Fields::new());
         self.finish(outlets, vec![(log_type, line)]);
+        false
+    }
+
+    /// Until a line has been held back.
+    pub(crate) async fn held_back(&self) {
+        self.0.held_back.notified().await;
     }
 
     #[cold]
@@ -186,6 +199,7 @@ impl Logger {
         let mut outlets = self.outlets();
         let Judgement::Written(summary) = outlets.repeats.judge(log_type, text.as_str(), second)
         else {
+            self.0.held_back.notify_one();
             return;
         };
         let mut lines = Vec::with_capacity(2);

@@ -53,6 +53,11 @@ impl Repeats {
         Some(summary)
     }
 
+    /// Whether a line has been counted and not yet spoken of.
+    pub(super) fn holds_some(&self) -> bool {
+        self.count > 0
+    }
+
     fn summary(&mut self) -> Option<(LogType, String)> {
         let count = std::mem::take(&mut self.count);
         let (log_type, _) = self.last.as_ref().filter(|_| count > 0)?;

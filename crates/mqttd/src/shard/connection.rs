@@ -173,13 +173,12 @@ impl Connection {
         };
         let cx = &mut Context::from_waker(&self.waker);
         while !self.wire.is_empty() {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let mut count = 0;
-            for (slice, chunk) in slices.iter_mut().zip(self.wire.chunks()) {
-                *slice = IoSlice::new(chunk);
-                count += 1;
-            }
-            match Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count]) {
+            let stream = Pin::new(&mut *stream);
+            let written = match self.wire.only_chunk() {
+                Some(bytes) => stream.poll_write(cx, bytes),
+                None => write_chunks(stream, &self.wire, cx),
+            };
+            match written {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.about.bytes_sent += written as u64;
@@ -254,6 +253,20 @@ impl Connection {
             drop(mem::take(&mut self.unread));
         }
     }
+}
+
+fn write_chunks(
+    stream: Pin<&mut Stream>,
+    wire: &WireBuffer,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+    let mut count = 0;
+    for (slice, chunk) in slices.iter_mut().zip(wire.chunks()) {
+        *slice = IoSlice::new(chunk);
+        count += 1;
+    }
+    stream.poll_write_vectored(cx, &slices[..count])
 }
 
 /// Output buffers a shard keeps for the next turn, and the largest kept: 16 MiB together.

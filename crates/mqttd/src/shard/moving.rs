@@ -9,8 +9,7 @@ use super::turn::ShardTask;
 impl ShardTask {
     /// Takes every socket off the present worker's runtime.
     pub(super) fn depart(&mut self) {
-        self.timer = None;
-        self.timer_at = None;
+        self.alarm = None;
         for (_, connection) in &mut self.body.connections {
             connection.depart();
         }

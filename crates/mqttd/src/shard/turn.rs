@@ -28,12 +28,12 @@ use mqttd_core::ids::{ConnectionKey, ShardId};
 use mqttd_core::settings::Settings;
 use slab::Slab;
 use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep_until};
 
 use super::connection::{Connection, State};
 use super::output::Body;
 use super::reading::READ_BYTES;
 use super::ready::{ConnectionWaker, ReadyList};
+use crate::alarm::Alarm;
 use crate::authenticate::{Answer, Requests, Step};
 use crate::clock::Clock;
 use crate::drops::DropReport;
@@ -58,8 +58,7 @@ pub(crate) struct ShardTask {
     /// Connections that are not read before a time, with their serial numbers.
     pub(super) paused: std::collections::BTreeMap<(Monotonic, u32), u64>,
     /// Belongs to the runtime of the worker the shard is on.
-    pub(super) timer: Option<Pin<Box<Sleep>>>,
-    pub(super) timer_at: Option<Monotonic>,
+    pub(super) alarm: Option<Alarm>,
     /// The worker this task runs on, and where it should.
     pub(super) worker: usize,
     placement: Arc<Placement>,
@@ -110,8 +109,7 @@ impl ShardTask {
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             closing: std::collections::VecDeque::new(),
             paused: std::collections::BTreeMap::new(),
-            timer: None,
-            timer_at: None,
+            alarm: None,
             worker: 0,
             placement,
             closing_all: None,
@@ -126,8 +124,8 @@ impl ShardTask {
         (&mut self.shard, &mut self.body)
     }
 
-    fn turn(&mut self) {
-        self.body.now = self.clock.now();
+    fn turn(&mut self, begun: Monotonic) {
+        self.body.now = self.clock.at(begun);
         self.open_mailbox();
         self.tick();
         self.end_pauses();
@@ -425,8 +423,8 @@ impl Future for Running {
         task.mailbox.register(cx.waker());
         task.ready.register(cx.waker());
         let begun = Monotonic::now();
-        task.turn();
-        task.placement.worked(task.worker, begun, Monotonic::now());
+        task.turn(begun);
+        task.placement.worked(task.worker, begun);
         if task.has_stopped() {
             if let Some(durability) = &mut task.body.durability {
                 durability.close();
@@ -450,15 +448,8 @@ impl Future for Running {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let deadline = task.next_deadline();
-        if let Some(at) = deadline {
-            let timer = task.timer.get_or_insert_with(|| Box::pin(sleep_until(at.into())));
-            if task.timer_at != Some(at) {
-                timer.as_mut().reset(at.into());
-                task.timer_at = Some(at);
-            }
-            if timer.as_mut().poll(cx).is_ready() {
-                task.timer_at = None;
+        if let Some(at) = task.next_deadline() {
+            if task.alarm.get_or_insert_with(Alarm::new).poll(at, cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
