@@ -76,13 +76,17 @@ bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 	@scripts/bench-count
 
-deb: build ## Debian packages for this machine's architecture, into target/debian
+# Only the broker links OpenSSL, so it is built once more, by itself.
+psk: build
+	$(CARGO) build --release -p mqttd --features psk
+
+deb: psk ## Debian packages for this machine's architecture, into target/debian
 	@scripts/deb/build
 
-oci: build ## container image (an OCI layout), into target/oci
+oci: psk ## container image (an OCI layout), into target/oci
 	@scripts/oci/build
 
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test sim check fmt build docs install bench bench-count deb oci clean
+.PHONY: help run test sim check fmt build psk docs install bench bench-count deb oci clean

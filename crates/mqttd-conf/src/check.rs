@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::{
     Address, Auth, Bridge, BridgeVersion, Config, Durability, Listener, LogDestination, Protocol,
-    ProxyHeader, Tls,
+    ProxyHeader, Psk, Tls,
 };
 use crate::directive::Scope;
 use crate::directives::find;
@@ -177,7 +177,10 @@ fn settle_listener(draft: ListenerDraft, globals: &Globals, report: &mut Report)
         let what = "proxy_protocol_v2_require_tls has nothing to look at";
         report.conflict(place, what, "add enable_proxy_protocol 2, or remove it");
     }
-    listener.tls = settle_tls(draft.tls, &draft.lines, report);
+    listener.psk = settle_psk(&draft.tls, &listener.auth, &draft.lines, report);
+    if listener.psk.is_none() {
+        listener.tls = settle_tls(draft.tls, &draft.lines, report);
+    }
     check_identity(&listener, &draft.lines, report);
     check_web(&listener, &draft.lines, report);
     if let Some(place) = place.filter(|_| !globals.is_local_only) {
@@ -200,6 +203,40 @@ const NEED_CERTIFICATE: &[(&str, bool)] = &[
     ("use_identity_as_username", false),
     ("use_subject_as_username", false),
 ];
+
+/// `psk_hint` turns pre-shared keys on.
+fn settle_psk(tls: &Tls, auth: &Auth, lines: &Lines, report: &mut Report) -> Option<Psk> {
+    let (hint, place) = (tls.psk_hint.clone()?, lines.get("psk_hint")?);
+    for name in ["certfile", "keyfile"] {
+        if let Some(place) = lines.get(name) {
+            let what = format!("psk_hint and {name} exclude each other on one listener");
+            report.conflict(place, what, "give each a listener of its own");
+        }
+    }
+    if auth.psk_file.is_none() {
+        let what = "psk_hint turns pre-shared keys on, and there are none";
+        report.conflict(place, what, "add psk_file PATH");
+    }
+    const CERTIFICATES: [&str; 6] = [
+        "cafile",
+        "capath",
+        "crlfile",
+        "require_certificate",
+        "use_subject_as_username",
+        "disable_client_cert_date_checks",
+    ];
+    for name in CERTIFICATES {
+        if let Some(place) = lines.get(name) {
+            report.note(place, format!("{name} has no effect beside psk_hint"));
+        }
+    }
+    Some(Psk {
+        hint,
+        version_min: tls.version_min,
+        ciphers: tls.ciphers.clone(),
+        ciphers_tls13: tls.ciphers_tls13.clone(),
+    })
+}
 
 const PROXY: &str = "enable_proxy_protocol";
 
@@ -273,7 +310,8 @@ fn check_web(listener: &Listener, lines: &Lines, report: &mut Report) {
 
 /// A listener that refuses everybody is allowed and rarely meant.
 fn note_closed(listener: &Listener, place: &Place, report: &mut Report) {
-    let names_by_certificate = listener.tls.is_some()
+    let is_secure = listener.tls.is_some() || listener.psk.is_some();
+    let names_by_certificate = is_secure
         && (listener.identity.use_identity_as_username
             || listener.identity.use_subject_as_username);
     let auth = &listener.auth;

@@ -218,6 +218,7 @@ fn is_rebound(old: &Listener, new: &Listener) -> bool {
     old.protocol != new.protocol
         || old.bind_interface != new.bind_interface
         || old.tls.is_some() != new.tls.is_some()
+        || old.psk.is_some() != new.psk.is_some()
 }
 
 fn bridge_changes(old: &[Bridge], new: &[Bridge]) -> Vec<BridgeChange> {

@@ -34,6 +34,8 @@ pub struct Listener {
     pub proxy: Option<ProxyHeader>,
     /// Certificates; `None` = plain text.
     pub tls: Option<Tls>,
+    /// Pre-shared keys instead; never beside certificates.
+    pub psk: Option<Psk>,
     /// Where the User Name and Client Identifier come from besides CONNECT.
     pub identity: Identity,
     /// Options of `protocol websockets` and `protocol http_api`.
@@ -57,6 +59,7 @@ impl Default for Listener {
             versions: ProtocolVersions::default(),
             proxy: None,
             tls: None,
+            psk: None,
             identity: Identity::default(),
             web: Web::default(),
             auth: Auth::default(),
@@ -185,8 +188,21 @@ pub struct Tls {
     pub ciphers: Option<String>,
     /// `ciphers_tls1.3`: OpenSSL cipher suites of TLS 1.3.
     pub ciphers_tls13: Option<String>,
-    /// `psk_hint`: turns pre-shared keys on.
+    /// `psk_hint`: turns pre-shared keys on; moves to [`Psk`] in a checked configuration.
     pub psk_hint: Option<String>,
+}
+
+/// TLS with pre-shared keys; they are in `psk_file` of [`Auth`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Psk {
+    /// `psk_hint`: for people; it is not sent.
+    pub hint: String,
+    /// `tls_version`: the lowest version accepted.
+    pub version_min: TlsVersion,
+    /// `ciphers`: OpenSSL cipher list up to TLS 1.2.
+    pub ciphers: Option<String>,
+    /// `ciphers_tls1.3`: OpenSSL cipher suites of TLS 1.3.
+    pub ciphers_tls13: Option<String>,
 }
 
 /// A version of TLS; ordered.

@@ -73,6 +73,7 @@ fn companions(name: &str) -> &'static str {
         | "disable_client_cert_date_checks" => "certfile /c\nkeyfile /k",
         "http_dir" | "trusted_proxy" => "protocol websockets",
         "proxy_protocol_v2_require_tls" => "enable_proxy_protocol 2",
+        "psk_hint" => "psk_file /p",
         "durability" => "persistence true",
         "bridge_certfile" => "bridge_keyfile /k",
         "bridge_keyfile" => "bridge_certfile /c",

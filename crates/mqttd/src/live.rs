@@ -19,6 +19,7 @@ use mqttd_conf::LogType;
 use crate::certificates::Certificates;
 use crate::logging::{Logger, Verbosity};
 use crate::permit::Places;
+use crate::psk::PreSharedKeys;
 
 /// See the file's head.
 pub(crate) struct Live {
@@ -35,6 +36,7 @@ pub(crate) struct Door {
     pub(crate) places: Arc<Places>,
     pub(crate) passwords: Option<Arc<PasswordFile>>,
     pub(crate) tls: Option<Certificates>,
+    pub(crate) psk: Option<PreSharedKeys>,
 }
 
 /// A file named in the configuration that can't be opened; ends the start with its own exit code.
@@ -83,6 +85,8 @@ impl Live {
             };
             let tls = Certificates::load(listener, logger)
                 .with_context(|| format!("certificates of the listener on {}", listener.address))?;
+            let psk = PreSharedKeys::load(listener, logger)
+                .with_context(|| format!("keys of the listener on {}", listener.address))?;
             let old = before.and_then(|before| before.predecessor(listener));
             let id = old.map_or(doors.len(), |(id, _)| id);
             if id > usize::from(u16::MAX) {
@@ -95,7 +99,7 @@ impl Live {
             let places = old.map(|(_, door)| Arc::clone(&door.places)).unwrap_or_default();
             let conf = listener.clone();
             let users = passwords.clone();
-            doors[id] = Some(Arc::new(Door { conf, places, passwords: users, tls }));
+            doors[id] = Some(Arc::new(Door { conf, places, passwords: users, tls, psk }));
             listeners[id] = ListenerSettings {
                 topic_aliases_max: listener.limits.max_topic_alias,
                 server_topic_aliases_max: listener.limits.max_topic_alias_broker,
@@ -118,16 +122,7 @@ impl Live {
                 listeners.iter_mut().for_each(|listener| listener.acl.clone_from(&acl));
             }
         }
-        let memory = config.limits.memory_limit.map(|limit| {
-            // What is held already stays counted.
-            match before.and_then(|before| before.settings.memory.as_ref()) {
-                Some(memory) => {
-                    memory.set_limit(limit);
-                    Arc::clone(memory)
-                }
-                None => Arc::new(Memory::new(limit)),
-            }
-        });
+        let memory = memory(&config, before);
         let generation = before.map_or(0, |before| before.settings.generation + 1);
         let settings = Arc::new(settings(&config, generation, memory, listeners, debug));
         Ok(Self { config, settings, doors })
@@ -145,6 +140,7 @@ impl Live {
             places: Arc::clone(&door.places),
             passwords: door.passwords.clone(),
             tls: Some(tls),
+            psk: None,
         }));
         Some(Live { config: self.config.clone(), settings: Arc::clone(&self.settings), doors })
     }
@@ -160,8 +156,22 @@ impl Live {
                 && old.socket_domain == listener.socket_domain
                 && old.protocol == listener.protocol
                 && old.tls.is_some() == listener.tls.is_some()
+                && old.psk.is_some() == listener.psk.is_some()
         })
     }
+}
+
+fn memory(config: &Config, before: Option<&Live>) -> Option<Arc<Memory>> {
+    config.limits.memory_limit.map(|limit| {
+        // What is held already stays counted.
+        match before.and_then(|before| before.settings.memory.as_ref()) {
+            Some(memory) => {
+                memory.set_limit(limit);
+                Arc::clone(memory)
+            }
+            None => Arc::new(Memory::new(limit)),
+        }
+    })
 }
 
 fn settings(
@@ -250,7 +260,8 @@ impl Files {
     }
 }
 
-fn read_text(path: &Path, directive: &str) -> anyhow::Result<String> {
+/// The contents of a text file named by this directive.
+pub(crate) fn read_text(path: &Path, directive: &str) -> anyhow::Result<String> {
     let unusable = || format!("{directive} {} can't be opened", path.display());
     let bytes = std::fs::read(path)
         .map_err(|error| anyhow::Error::new(FileUnusable).context(error))

@@ -29,6 +29,7 @@ mod permit;
 mod placement;
 mod ports;
 mod privileges;
+mod psk;
 mod reload;
 mod report;
 mod run;

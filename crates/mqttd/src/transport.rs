@@ -24,6 +24,7 @@ struct Below<'d> {
     door: &'d Door,
     proxy: Option<ProxyHeader>,
     certificate: Option<PeerCertificate>,
+    psk_identity: Option<String>,
 }
 
 /// Takes off what the listener puts around MQTT. `peer` becomes the Client's own address where a
@@ -36,7 +37,7 @@ pub(crate) async fn open(
     mut may_come: impl FnMut(&PeerAddress) -> Result<(), String>,
     mut stream: Stream,
 ) -> Result<Spoken, String> {
-    let mut below = Below { door, proxy: None, certificate: None };
+    let mut below = Below { door, proxy: None, certificate: None, psk_identity: None };
     below.read_proxy_header(&mut stream, peer).await?;
     // Behind a proxy of the Web the address is known only with the request.
     let is_known = door.conf.web.trusted_proxies.is_empty();
@@ -46,6 +47,11 @@ pub(crate) async fn open(
     if let Some(tls) = &door.tls {
         stream = tls.server.accept(stream).await.map_err(|error| error.to_string())?;
         below.certificate = stream.peer_certificate().map_err(|error| error.to_string())?;
+    }
+    if let Some(psk) = &door.psk {
+        let (encrypted, identity) = psk.accept(stream).await?;
+        stream = encrypted;
+        below.psk_identity = Some(identity);
     }
     let username = below.username()?;
     let web = &door.conf.web;
@@ -108,6 +114,9 @@ impl Below<'_> {
     /// proxy that speaks TLS in the broker's place, the proxy has seen the certificate.
     fn username(&self) -> Result<Option<String>, String> {
         let identity = self.door.conf.identity;
+        if let Some(name) = &self.psk_identity {
+            return Ok(identity.use_identity_as_username.then(|| name.clone()));
+        }
         let by_subject = identity.use_subject_as_username;
         let is_asked = by_subject || identity.use_identity_as_username;
         let proxied = self.proxy.as_ref().and_then(|header| header.tls.as_ref());

@@ -5,6 +5,8 @@
 mod ciphers;
 mod client;
 mod pem;
+#[cfg(feature = "psk")]
+mod psk;
 mod server;
 
 use std::fmt;
@@ -21,6 +23,8 @@ use crate::stream::{Seat, Stream};
 pub use self::ciphers::CipherSuites;
 pub use self::client::{ClientTls, ClientTlsOptions, KeyLogFile, Roots, Verification};
 pub use self::pem::Pem;
+#[cfg(feature = "psk")]
+pub use self::psk::{ServerPsk, ServerPskOptions};
 pub use self::server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
 /// The lowest version of TLS to speak; the highest is always 1.3.
@@ -49,32 +53,78 @@ impl MinimumVersion {
 /// A connection that the other side cuts without TLS's goodbye reads as ended, like a plain one:
 /// MQTT frames its own packets, so nothing can be cut off unseen.
 #[derive(Debug)]
-pub struct TlsStream(tokio_rustls::TlsStream<Seat>);
+pub struct TlsStream(Engine);
+
+/// Who encrypts.
+#[derive(Debug)]
+enum Engine {
+    Rustls(tokio_rustls::TlsStream<Seat>),
+    #[cfg(feature = "psk")]
+    OpenSsl(tokio_openssl::SslStream<Seat>),
+}
+
+/// Does the same with either.
+macro_rules! with_engine {
+    ($engine:expr, $stream:ident => $what:expr) => {
+        match $engine {
+            Engine::Rustls($stream) => $what,
+            #[cfg(feature = "psk")]
+            Engine::OpenSsl($stream) => $what,
+        }
+    };
+}
 
 impl TlsStream {
     pub(crate) fn seat(&mut self) -> &mut Seat {
-        self.0.get_mut().0
+        match &mut self.0 {
+            Engine::Rustls(stream) => stream.get_mut().0,
+            #[cfg(feature = "psk")]
+            Engine::OpenSsl(stream) => stream.get_mut(),
+        }
     }
 
     /// The stream that carries the records.
     pub(crate) fn below(&self) -> io::Result<&Stream> {
-        self.0.get_ref().0.stream()
+        match &self.0 {
+            Engine::Rustls(stream) => stream.get_ref().0.stream(),
+            #[cfg(feature = "psk")]
+            Engine::OpenSsl(stream) => stream.get_ref().stream(),
+        }
     }
 
     pub(crate) fn peer_certificate(&self) -> Result<Option<PeerCertificate>, CertificateError> {
-        let chain = self.0.get_ref().1.peer_certificates().unwrap_or_default();
-        chain.first().map(PeerCertificate::read).transpose()
+        let chain = match &self.0 {
+            Engine::Rustls(stream) => stream.get_ref().1.peer_certificates(),
+            // Pre-shared keys stand in the place of certificates.
+            #[cfg(feature = "psk")]
+            Engine::OpenSsl(_) => None,
+        };
+        chain.unwrap_or_default().first().map(PeerCertificate::read).transpose()
     }
 
     pub(crate) fn summary(&self) -> Option<String> {
-        let state = self.0.get_ref().1;
-        let version = state.protocol_version()?;
-        let suite = state.negotiated_cipher_suite()?;
-        Some(format!("{version:?} {:?}", suite.suite()))
+        match &self.0 {
+            Engine::Rustls(stream) => {
+                let state = stream.get_ref().1;
+                let version = state.protocol_version()?;
+                let suite = state.negotiated_cipher_suite()?;
+                Some(format!("{version:?} {:?}", suite.suite()))
+            }
+            #[cfg(feature = "psk")]
+            Engine::OpenSsl(stream) => {
+                let cipher = stream.ssl().current_cipher()?;
+                Some(format!("{} {}", stream.ssl().version_str(), cipher.name()))
+            }
+        }
     }
 
     fn into_stream(tls: tokio_rustls::TlsStream<Seat>) -> Stream {
-        Stream::Tls(Box::new(TlsStream(tls)))
+        Stream::Tls(Box::new(TlsStream(Engine::Rustls(tls))))
+    }
+
+    #[cfg(feature = "psk")]
+    fn of_openssl(tls: tokio_openssl::SslStream<Seat>) -> Stream {
+        Stream::Tls(Box::new(TlsStream(Engine::OpenSsl(tls))))
     }
 }
 
@@ -84,7 +134,8 @@ impl AsyncRead for TlsStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.get_mut().0).poll_read(cx, buffer) {
+        let read = with_engine!(&mut self.get_mut().0, it => Pin::new(it).poll_read(cx, buffer));
+        match read {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Poll::Ready(Ok(()))
             }
@@ -99,7 +150,7 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
+        with_engine!(&mut self.get_mut().0, it => Pin::new(it).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -107,19 +158,19 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, slices)
+        with_engine!(&mut self.get_mut().0, it => Pin::new(it).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        with_engine!(&self.0, it => it.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        with_engine!(&mut self.get_mut().0, it => Pin::new(it).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        with_engine!(&mut self.get_mut().0, it => Pin::new(it).poll_shutdown(cx))
     }
 }
 
@@ -166,6 +217,8 @@ pub enum TlsError {
         /// What there is.
         known: String,
     },
+    /// OpenSSL refuses the options of a listener with pre-shared keys.
+    OpenSsl(String),
     /// rustls refuses the options.
     Options(Rustls),
     /// The file for the secrets can't be opened.
@@ -215,6 +268,7 @@ impl fmt::Display for TlsError {
             TlsError::Ciphers { list, known } => {
                 write!(f, "no cipher of the list {list} is available; there are {known}")
             }
+            TlsError::OpenSsl(error) => write!(f, "TLS with pre-shared keys: {error}"),
             TlsError::Options(error) => write!(f, "TLS options: {error}"),
             TlsError::KeyLog(error) => write!(f, "the file for the secrets: {error}"),
             TlsError::Handshake(error) => {

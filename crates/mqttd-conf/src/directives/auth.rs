@@ -7,7 +7,6 @@ use crate::directive::Tail;
 use crate::directive::{
     Directive,
     Meaning::{Auth, Global, Listener},
-    Status,
     Value::{Flag, Integer, Parsed, Path, Text},
 };
 use crate::raw::{AuthDraft, ListenerDraft};
@@ -39,9 +38,8 @@ pub(super) const ROWS: &[Directive] = &[
         Auth(Path(|auth, path| auth.psk_file = Some(path))),
         "",
         "psk_file /etc/mqttd/pskfile",
-        "Identities and pre-shared keys, `identity:hexadecimal`.",
-    )
-    .status(Status::Planned),
+        "Identities and pre-shared keys, `identity:hexadecimal`, for listeners with `psk_hint`.",
+    ),
     Directive::new(
         "allow_zero_length_clientid",
         Auth(Flag(|auth, on| auth.allow_zero_length_clientid = Some(on))),

@@ -61,7 +61,8 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Flag(|draft, on| draft.listener.identity.use_identity_as_username = on)),
         "false",
         "use_identity_as_username true",
-        "The common name of the client's certificate is its user name; no password is asked.",
+        "The common name of the client's certificate, or the identity of its pre-shared key, is \
+         its user name; no password is asked.",
     ),
     Directive::new(
         "use_subject_as_username",
@@ -109,11 +110,10 @@ pub(super) const ROWS: &[Directive] = &[
         Listener(Text(|draft, hint| draft.tls.psk_hint = Some(hint))),
         "",
         "psk_hint house",
-        "Turns pre-shared keys on for this listener.",
-    )
-    .status(Status::Refused(
-        "pre-shared keys are not built in; give the listener certfile and keyfile",
-    )),
+        "Turns pre-shared keys on for this listener, which then has no certificate; the keys are \
+         in `psk_file`. The Debian packages can do it; a build of one's own wants \
+         `--features mqttd/psk` and OpenSSL. The hint itself is not sent.",
+    ),
     Directive::new(
         "tls_engine",
         Listener(Ignored),

@@ -115,7 +115,7 @@ fn listeners(live: &Live) -> Value {
         };
         let mut about = json!({
             "protocol": protocol,
-            "tls": listener.tls.is_some(),
+            "tls": listener.tls.is_some() || listener.psk.is_some(),
             "mtls": listener.tls.as_ref().is_some_and(|tls| tls.require_certificate),
             "allow_anonymous": listener.auth.allow_anonymous,
         });
