@@ -22,6 +22,9 @@ run: ## build the release and start mqttd on localhost (PORT=1883)
 test: ## install what the tests need, build, run all tests
 	@scripts/run-tests
 
+mutants: ## break the code row by row (tests/mutants): does each row's test fail? (ROWS=words)
+	@scripts/mutants $(ROWS)
+
 check: ## formatting, and clippy with warnings as errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -89,4 +92,4 @@ oci: psk ## container image (an OCI layout), into target/oci
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test sim check fmt build psk docs install bench bench-count deb oci clean
+.PHONY: help run test sim mutants check fmt build psk docs install bench bench-count deb oci clean

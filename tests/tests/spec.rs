@@ -195,6 +195,14 @@ fn has_test(text: &str, name: &str) -> bool {
     })
 }
 
+/// Every place that `make mutants` breaks is there, and so is the test that must notice.
+#[test]
+fn every_mutant_applies() {
+    let script = project_root().join("scripts/mutants");
+    let said = std::process::Command::new(script).arg("--check").output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
 #[test]
 fn every_statement_has_its_row_and_only_one() {
     for version in VERSIONS {
