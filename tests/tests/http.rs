@@ -192,6 +192,47 @@ fn users_and_rights_are_the_listeners() {
     }
 }
 
+/// A password tried over HTTP counts like one tried over MQTT.
+#[test]
+fn failed_logins_lead_to_a_ban_here_too() {
+    only_our_broker!("an option of ours");
+    let text = "password_file {dir}/pwfile\nmax_login_failures_user 2\nlistener {port} 127.0.0.1\n\
+                listener {ws} 127.0.0.1\nprotocol http_api\n";
+    let broker = Broker::prepared(broker_under_test(), text);
+    let file = broker.file("pwfile");
+    Tools::UnderTest.run("passwd", &["-c", "-b", &file, "alice", "secret"]).ok();
+    let broker = broker.started();
+    let mqtt = |password: &str| {
+        let login = ["-t", "t", "-m", "x", "-u", "alice", "-P", password];
+        Tools::UnderTest.publish(&broker, &login).code()
+    };
+    assert_eq!(get_as(broker.ws_port(), "/metrics", "YWxpY2U6d3Jvbmc=").status, 401);
+    assert_eq!((mqtt("secret"), mqtt("wrong")), (0, 5));
+    assert_eq!(get_as(broker.ws_port(), "/metrics", ALICE).status, 401, "banned");
+    assert_eq!(mqtt("secret"), 5, "banned");
+    assert!(broker.log().contains("Banned user 'alice'"), "{}", broker.log());
+}
+
+/// What was dropped last, as in `$SYS/broker/drops/`.
+#[test]
+fn the_last_drops_can_be_asked_for() {
+    only_our_broker!("a page of ours");
+    let broker = Broker::config(&format!("max_queued_messages 1\n{HTTP}"));
+    let mut away = Peer::tcp(&broker);
+    away.send("10 [ <MQTT> 04 00 003c <away> ]");
+    away.expect("20 02 00 00");
+    away.subscribe("t", 1);
+    away.leave();
+    let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V311, "p");
+    for id in 1..=3 {
+        peer.publish_qos1(id, "t", "x");
+    }
+    let page = get(broker.ws_port(), "/api/v1/drops");
+    assert_eq!(page.header("content-type"), Some("application/json"));
+    assert_eq!(page.body.matches(r#""reason":"queue_full""#).count(), 2, "{}", page.body);
+    assert!(page.body.contains(r#""clients":{"away":{"queue_full":2}}"#), "{}", page.body);
+}
+
 fn with_pages(text: &str) -> Broker {
     let broker = Broker::prepared(broker_under_test(), text);
     let www = broker.file("www");

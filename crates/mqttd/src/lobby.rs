@@ -27,6 +27,7 @@ use crate::http::Visit;
 use crate::live::{Door, Live};
 use mqttd_conf::LogType;
 
+use crate::login::Stranger;
 use crate::mailbox::{Item, Newcomer, Transport};
 use crate::permit::Permit;
 use crate::run::Broker;
@@ -107,8 +108,9 @@ pub(crate) async fn receive(
     if broker.logger.is_on(LogType::Notice) && broker.logger.connection_messages() {
         let peer = &visitor.peer;
         let id = visitor.client_id.as_deref().unwrap_or(wording::NO_CLIENT_ID);
-        let text = format_args!("Client {id} [{peer}] disconnected: {text}.");
-        broker.logger.line(LogType::Notice, text);
+        let fields = || wording::refused_fields(id, &peer.to_string(), &text);
+        let words = format_args!("Client {id} [{peer}] disconnected: {text}.");
+        broker.logger.line_with(LogType::Notice, words, fields);
     }
 }
 
@@ -156,7 +158,7 @@ impl Visitor<'_> {
         let (broker, live, door) = (self.broker, self.live, self.door);
         let unwelcome = &mut self.unwelcome;
         let may_come = |peer: &PeerAddress| {
-            *unwelcome = refuses_address(broker, live, peer);
+            *unwelcome = Stranger { broker, live, peer }.refuses_address();
             match *unwelcome {
                 // Whoever speaks MQTT at once is told in its CONNACK.
                 Some(_) if door.tls.is_none() && door.conf.protocol == Protocol::Mqtt => Ok(()),
@@ -197,7 +199,8 @@ impl Visitor<'_> {
     async fn serve_http(&self, stream: Stream, request: Request) -> Result<(), String> {
         let (broker, live, door) = (self.broker, self.live, self.door);
         let listener = self.listener;
-        Visit { broker, live, door, listener, request }.serve(stream).await
+        let peer = self.peer;
+        Visit { broker, live, door, listener, peer, request }.serve(stream).await
     }
 
     /// Reads until a whole CONNECT is at the front of `bytes`; returns its length.
@@ -302,7 +305,7 @@ impl Visitor<'_> {
                 let login = Login { verifier: &self.broker.verifier, connect, method };
                 let (name, data) = match login.run(exchange, stream, rest, budget).await {
                     Err(Turned::Refused(version, ReasonCode::NotAuthorized, text)) => {
-                        self.login_failed(connect.username).await;
+                        self.stranger().login_failed(connect.username).await;
                         return Err(Turned::Refused(version, ReasonCode::NotAuthorized, text));
                     }
                     outcome => outcome?,
@@ -344,49 +347,29 @@ impl Visitor<'_> {
                         Err(Turned::Refused(connect.version, reason, text.to_owned()))
                     }
                     Verdict::WrongPassword | Verdict::UnknownUser => {
-                        self.login_failed(connect.username).await;
+                        self.stranger().login_failed(connect.username).await;
                         refused()
                     }
                 }
             }
             _ if auth.allow_anonymous => Ok(Proof::None),
             _ => {
-                self.login_failed(connect.username).await;
+                self.stranger().login_failed(connect.username).await;
                 refused()
             }
         }
     }
 
     fn check_user_ban(&self, connect: &Connect<'_>, user: &str) -> Result<(), Turned> {
-        let bans = self.live.config.security.logins.max_failures_user.is_some();
-        if bans && self.broker.guard.is_user_banned(user, self.broker.clock.now()) {
+        if self.stranger().refuses_user(user) {
             let text = wording::reason_word(ReasonCode::Banned).to_owned();
             return Err(Turned::Refused(connect.version, ReasonCode::Banned, text));
         }
         Ok(())
     }
 
-    /// Counts a failed login and waits as long as its refusal is to wait.
-    async fn login_failed(&self, user: Option<&str>) {
-        let logins = &self.live.config.security.logins;
-        let now = self.broker.clock.now();
-        let consequence = self.broker.guard.failed(&self.peer, user, logins, now);
-        let (seconds, logger) = (logins.ban_time.as_secs(), &self.broker.logger);
-        if let (true, Some(address)) = (consequence.bans_address, self.peer.ip()) {
-            let text = format_args!(
-                "Banned address {address} for {seconds} s: max_login_failures is reached."
-            );
-            logger.line(LogType::Warning, text);
-        }
-        if let (true, Some(user)) = (consequence.bans_user, user) {
-            let text = format_args!(
-                "Banned user '{user}' for {seconds} s: max_login_failures_user is reached."
-            );
-            logger.line(LogType::Warning, text);
-        }
-        if !consequence.delay.is_zero() {
-            tokio::time::sleep(consequence.delay).await;
-        }
+    fn stranger(&self) -> Stranger<'_> {
+        Stranger { broker: self.broker, live: self.live, peer: &self.peer }
     }
 
     /// The Client Identifier to use: the Client's, its user name, or one made here.
@@ -460,18 +443,6 @@ impl Visitor<'_> {
             authentication_data: known.authentication_data,
         })));
     }
-}
-
-/// Why an address is not let in at all, if it is not.
-fn refuses_address(broker: &Broker, live: &Live, peer: &PeerAddress) -> Option<ReasonCode> {
-    let (guard, now) = (&broker.guard, broker.clock.now());
-    if let Some(rate) = live.config.limits.max_connect_rate {
-        if !guard.may_connect(peer, rate, now) {
-            return Some(ReasonCode::ConnectionRateExceeded);
-        }
-    }
-    let bans = live.config.security.logins.max_failures.is_some();
-    (bans && guard.is_address_banned(peer, now)).then_some(ReasonCode::Banned)
 }
 
 /// The exchange of AUTH packets between CONNECT and CONNACK (4.12).

@@ -21,6 +21,7 @@ mod listen;
 mod live;
 mod lobby;
 mod logging;
+mod login;
 mod mailbox;
 mod migrate;
 mod notify;

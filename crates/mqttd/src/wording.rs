@@ -306,6 +306,13 @@ pub(crate) fn fields(notice: &Notice<'_>, peer: &Peer<'_>) -> Fields {
     fields
 }
 
+/// The same of a connection that did not get in.
+pub(crate) fn refused_fields(client_id: &str, address: &str, reason: &str) -> Fields {
+    let fields =
+        [("event", "refused"), ("client", client_id), ("address", address), ("reason", reason)];
+    fields.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect()
+}
+
 /// The reason alone, without colon and full stop.
 fn ending_words(ending: Ending, peer: &Peer<'_>) -> String {
     let words = words_of(|f| ended_because(f, ending, peer)).to_string();

@@ -49,6 +49,7 @@ pub(super) async fn answer(broker: &Arc<Broker>, live: &Live, path: &str) -> Opt
             Some(report) => Answer::api("application/json", systree(broker, &report).to_string()),
             None => silent(),
         },
+        "/api/v1/drops" => Answer::api("application/json", drops(broker).await),
         "/metrics" => match broker.numbers.get(broker).await {
             Some(report) => Answer::api(
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -58,6 +59,12 @@ pub(super) async fn answer(broker: &Arc<Broker>, live: &Live, path: &str) -> Opt
         },
         _ => return None,
     })
+}
+
+/// What was dropped last, and for whom.
+async fn drops(broker: &Broker) -> String {
+    let drops = report::drops(broker).await;
+    format!("{{\"last\":{},\"clients\":{}}}", drops.last(), drops.clients())
 }
 
 fn silent() -> Answer {

@@ -21,6 +21,11 @@ pub(super) fn text(broker: &Broker, live: &Live, report: &ShardReport) -> String
     }
     counters(&mut page, broker, report);
     drops(&mut page, report);
+    strangers(&mut page, broker);
+    if let Some(memory) = &live.settings.memory {
+        page.gauge("mqttd_memory_held_bytes", "What clients make the broker hold.", memory.held());
+        page.gauge("mqttd_memory_limit_bytes", "memory_limit.", memory.limit());
+    }
     for (name, number) in store_numbers(report) {
         let name = format!("mqttd_{}", name.replace('/', "_"));
         page.gauge(&name, "A number of the store; see docs/durability.md.", number);
@@ -62,6 +67,20 @@ fn counters(page: &mut Page, broker: &Broker, report: &ShardReport) {
     ] {
         page.counter(&format!("mqttd_{name}_total"), help, number);
     }
+}
+
+fn strangers(page: &mut Page, broker: &Broker) {
+    let report = broker.guard.report(broker.clock.now());
+    for (name, help, number) in [
+        ("logins_failed", "Failed logins.", report.failed),
+        ("login_bans", "Bans of addresses and user names.", report.bans),
+        ("bans_refused", "Connections refused because of a ban.", report.refused),
+        ("connect_rate_refused", "Connections refused by max_connect_rate.", report.too_fast),
+    ] {
+        page.counter(&format!("mqttd_{name}_total"), help, number);
+    }
+    page.gauge("mqttd_banned_addresses", "Addresses banned now.", report.banned_addresses);
+    page.gauge("mqttd_banned_users", "User names banned now.", report.banned_users);
 }
 
 fn drops(page: &mut Page, report: &ShardReport) {

@@ -12,13 +12,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mqtt_auth::{Action, Who};
-use mqtt_net::Stream;
 use mqtt_net::http::Request;
+use mqtt_net::{PeerAddress, Stream};
 use mqttd_conf::Protocol;
 use mqttd_core::ids::ListenerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::live::{Door, Live};
+use crate::login::Stranger;
 use crate::run::Broker;
 
 pub(crate) use self::api::Numbers;
@@ -35,6 +36,7 @@ pub(crate) struct Visit<'v> {
     pub(crate) live: &'v Live,
     pub(crate) door: &'v Door,
     pub(crate) listener: ListenerId,
+    pub(crate) peer: PeerAddress,
     pub(crate) request: Request,
 }
 
@@ -123,9 +125,15 @@ impl Visit<'_> {
         let login = self.request.header("authorization").map(credentials);
         let username = match (login, &self.door.passwords) {
             (Some(Some((user, password))), Some(passwords)) => {
+                let (broker, live, peer) = (&**self.broker, self.live, &self.peer);
+                let stranger = Stranger { broker, live, peer };
+                if stranger.refuses_user(&user) {
+                    return refused("client banned");
+                }
                 let verifier = &self.broker.verifier;
                 let verdict = verifier.verify(Arc::clone(passwords), user.clone(), password).await;
                 if !verdict.is_accepted() {
+                    stranger.login_failed(Some(&user)).await;
                     return refused("not authorised");
                 }
                 Some(user)
