@@ -73,6 +73,13 @@ install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherw
 sim: ## the broker in a simulated world: seeds until one breaks a promise (SEED=n or SEED=a..b)
 	$(CARGO) run --quiet --package mqttd-sim -- $(SEED)
 
+fuzz-smoke: ## a seeded mutation loop over everything that parses foreign bytes (MQTTD_FUZZ_SECONDS=n each)
+	$(CARGO) test --quiet --package mqttd-fuzz -- --nocapture
+
+hostile: ## hostile peers against the real binary; docs/security.md is their table
+	$(CARGO) build --package mqttd --package mqtt-cli --package mqtt-bench
+	$(CARGO) test --package mqttd-tests --test 'hostile_*'
+
 bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 	@scripts/bench
 
@@ -92,4 +99,5 @@ oci: psk ## container image (an OCI layout), into target/oci
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
-.PHONY: help run test sim mutants check fmt build psk docs install bench bench-count deb oci clean
+.PHONY: help run test sim fuzz-smoke hostile mutants check fmt build psk docs install bench \
+	bench-count deb oci clean

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mqttd_tests::place::project_root;
 
 /// Each crate and what it may import of ours. An import points to an earlier row.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("mqtt-proto", &[]),
     ("mqttd-store", &[]),
     ("mqtt-net", &[]),
@@ -26,6 +26,18 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     (
         "mqttd-sim",
         &["mqtt-proto", "mqtt-auth", "mqttd-store", "mqttd-core", "mqttd-conf", "mqttd-durability"],
+    ),
+    (
+        "mqttd-fuzz",
+        &[
+            "mqtt-proto",
+            "mqtt-auth",
+            "mqtt-net",
+            "mqttd-conf",
+            "mqttd-core",
+            "mqttd-store",
+            "mqtt-cli",
+        ],
     ),
     (
         "mqttd",
