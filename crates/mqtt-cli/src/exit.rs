@@ -51,8 +51,11 @@ impl Exit {
     }
 }
 
-/// Mosquitto's words for whatever is wrong with TLS.
+/// Mosquitto's words for a connection that breaks in the handshake.
 pub const TLS_ERROR: &str = "Error: A TLS error occurred.";
+
+/// Mosquitto's words for a certificate that is not trusted, and for files that are no use.
+pub const TLS_REFUSED: &str = "Unable to connect (A TLS error occurred.).";
 
 /// A tool's last words and its exit code.
 #[derive(Debug)]
@@ -96,11 +99,13 @@ impl Failure {
                 (None, _) => Self::new(format!("Error: {error}")),
             },
             ConnectError::Transport { source, .. } if source.is::<TlsError>() => {
-                let text = match persona.is_mosquitto {
-                    true => TLS_ERROR.to_owned(),
-                    false => format!("Error: {error}"),
-                };
-                Self { text, exit: Exit::Tls }
+                let tls = source.downcast_ref::<TlsError>();
+                // Mosquitto's tools tell a broken connection from what TLS itself objects to.
+                match (persona.is_mosquitto, tls.and_then(TlsError::rustls_error)) {
+                    (true, Some(_)) => Self::new(TLS_REFUSED),
+                    (true, None) => Self { text: TLS_ERROR.to_owned(), exit: Exit::Tls },
+                    (false, _) => Self { text: format!("Error: {error}"), exit: Exit::Tls },
+                }
             }
             ConnectError::Transport { source, .. } if persona.is_mosquitto => {
                 match source.downcast_ref::<std::io::Error>() {

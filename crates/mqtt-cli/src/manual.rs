@@ -149,7 +149,7 @@ const SUB_EXIT: Section = Section {
              subscription was refused",
         ),
         ("7", "the connection was lost and does not come back"),
-        ("8", "TLS failed"),
+        ("8", "TLS failed; under the name mosquitto_… only when the connection broke, else 1"),
         ("27", "-W ran out"),
         (
             "other",

@@ -83,6 +83,7 @@ pub async fn run(cli: PubCli, persona: Persona) -> Result<Exit, Failure> {
         }
     };
     client.disconnect_with(ReasonCode::Success, goodbye).await;
+    publisher.drop_arrived();
     progress.finish();
     match outcome {
         Ok(()) => publisher.verdict(),
@@ -413,6 +414,16 @@ impl<'a> Publisher<'a> {
         }
     }
 
+    /// Takes out what has arrived, so that what is missing stays. A message of QoS 0 that was
+    /// waiting for the socket has gone out with the goodbye.
+    fn drop_arrived(&mut self) {
+        let mut now = Context::from_waker(Waker::noop());
+        self.open.retain_mut(|(_, delivery)| match Pin::new(delivery).poll(&mut now) {
+            Poll::Ready(Ok(acknowledged)) => acknowledged.reason.is_error(),
+            _ => true,
+        });
+    }
+
     fn account(&mut self, number: u64, result: Result<Acknowledged, RequestError>) {
         let text = match result {
             Ok(acknowledged) if !acknowledged.reason.is_error() => return,
@@ -426,7 +437,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// The connection is lost for good: how many messages went down with it?
-    fn lost_failure(&mut self, lost: Option<&Lost>) -> Failure {
+    fn lost_failure(&self, lost: Option<&Lost>) -> Failure {
         if let Some(Lost::Reconnect(error)) = lost {
             return Failure::connect(error, self.persona);
         }
@@ -436,15 +447,7 @@ impl<'a> Publisher<'a> {
             }
             _ => "Error: The connection was lost.".to_owned(),
         };
-        let mut now = Context::from_waker(Waker::noop());
-        let mut missing = self.failed;
-        for (_, delivery) in &mut self.open {
-            let arrived = match Pin::new(delivery).poll(&mut now) {
-                Poll::Ready(Ok(acknowledged)) => !acknowledged.reason.is_error(),
-                _ => false,
-            };
-            missing += u64::from(!arrived);
-        }
+        let missing = self.failed + self.open.len() as u64;
         if !self.persona.is_mosquitto && self.count > 1 {
             let total = self.count;
             text.push_str(&format!("; {missing} of {total} messages were not acknowledged"));

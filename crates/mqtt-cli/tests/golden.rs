@@ -125,7 +125,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "-t a -m b -C 1", "-t a -m b -p 1", "-t a -m b -h nosuch.invalid",
         "-t a -m x -A nosuch.invalid", "-t a -m x -A localhost", "-t a -m x --keyform pem",
         "-t a -m x --cafile /nonexistent", "-t a -m x --tls-use-os-certs", "-t a -m x --ciphers x",
-        "-t a -m x --capath /nonexistent", "-t a -m x --psk 1 --psk-identity i --cafile x",
+        "-t a -m x --psk 1 --psk-identity i --cafile x",
         "-t a -s",
         "-t a -m x -V 311 -D publish content-type x", "-t a -m x --psk-identity i",
         "-t a -m b --unix /nonexistent", "-t a -m hello", "-t a -m hello -q 1", "-t a -n -q 2",

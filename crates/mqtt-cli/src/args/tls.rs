@@ -8,7 +8,7 @@ use clap::Args;
 use mqtt_client::{MinimumVersion, Tls, TlsSettings, Verification};
 
 use super::Persona;
-use crate::exit::{Exit, Failure, TLS_ERROR};
+use crate::exit::{Exit, Failure, TLS_REFUSED};
 
 /// Whom to trust and who we are in TLS.
 #[derive(Args, Debug)]
@@ -112,7 +112,7 @@ impl TlsArgs {
             key_log: self.tls_keylog.clone(),
         };
         Tls::new(&settings).map(Some).map_err(|error| match persona.is_mosquitto {
-            true => Failure::new("Unable to connect (A TLS error occurred.)."),
+            true => Failure::new(TLS_REFUSED),
             false => Failure::new(format!("Error: TLS: {error}")),
         })
     }
@@ -172,7 +172,7 @@ impl TlsArgs {
         if let Some(folder) = &self.capath {
             // OpenSSL looks into the folder in the middle of the handshake.
             let useless = |text: String| match persona.is_mosquitto {
-                true => Failure { text: TLS_ERROR.to_owned(), exit: Exit::Tls },
+                true => Failure::new(TLS_REFUSED),
                 false => Failure { text: format!("Error: {text}"), exit: Exit::Tls },
             };
             let unreadable =

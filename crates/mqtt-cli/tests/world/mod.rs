@@ -67,7 +67,8 @@ impl World {
         Self::start(folder, &line)
     }
 
-    fn with(lines: &str) -> Self {
+    /// A broker with these lines in its configuration.
+    pub(crate) fn with(lines: &str) -> Self {
         Self::start(TempDir::new().unwrap(), lines)
     }
 
@@ -80,21 +81,36 @@ impl World {
         } else {
             ""
         };
-        fs::write(&conf, format!("listener {port} 127.0.0.1\n{user}{lines}")).unwrap();
-        let broker = Command::new(find("mosquitto").unwrap())
-            .arg("-c")
-            .arg(&conf)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let text = format!("listener {port} 127.0.0.1\n{user}{lines}");
+        fs::write(&conf, text).unwrap();
+        let broker = broker(&conf);
         let world = Self { folder, port, broker, collected: AtomicU32::new(0) };
+        world.wait_until_up();
+        world
+    }
+
+    fn wait_until_up(&self) {
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(start.elapsed() < PATIENCE, "the broker does not start");
             sleep(Duration::from_millis(20));
         }
-        world
+    }
+
+    /// Adds lines to the configuration, for [`World::restart`].
+    pub(crate) fn append(&self, lines: &str) {
+        let conf = self.folder.path().join("mosquitto.conf");
+        let old = fs::read_to_string(&conf).unwrap();
+        fs::write(conf, old + lines).unwrap();
+    }
+
+    /// Ends the broker in order and starts it again.
+    pub(crate) fn restart(&mut self) {
+        let id = self.broker.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        self.broker.wait().unwrap();
+        self.broker = broker(&self.folder.path().join("mosquitto.conf"));
+        self.wait_until_up();
     }
 
     /// The same folder with a broker that has these lines.
@@ -168,6 +184,11 @@ impl Drop for World {
         let _ = self.broker.kill();
         let _ = self.broker.wait();
     }
+}
+
+fn broker(conf: &Path) -> Child {
+    let mut command = Command::new(find("mosquitto").unwrap());
+    command.arg("-c").arg(conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn is_root(meta: &fs::Metadata) -> bool {
