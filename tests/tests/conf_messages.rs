@@ -52,6 +52,49 @@ fn persistent_client_expiration_ends_absent_sessions() {
     }
 }
 
+/// A payload that is not the UTF-8 it is said to be is refused; without the directive it passes.
+#[test]
+fn check_payload_format_refuses_what_is_no_text() {
+    only_our_broker!("Mosquitto passes everything on");
+    for is_checked in [false, true] {
+        let broker = Broker::with(&format!("check_payload_format {is_checked}"));
+        let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V5, "p");
+        for (qos, answer) in [("32", "40"), ("34", "50")] {
+            peer.send(&format!("{qos} [ <t> 0001 [ 01 01 ] ff ]"));
+            let said = peer.packet("acknowledgement");
+            let code = if is_checked { 0x99 } else { 0x10 };
+            assert_eq!((format!("{:02x}", said[0]), said[4]), (answer.to_owned(), code));
+            peer.send(&format!("{qos} [ <t> 0002 [ 01 01 ] 'text' ]"));
+            assert_eq!(peer.packet("acknowledgement")[4], 0x10);
+        }
+        let mut late = Peer::tcp(&broker);
+        late.send("10 [ <MQTT> 05 06 003c [ ] <w> [ 01 01 ] <t> 0001ff ]");
+        assert_eq!(late.packet("CONNACK")[3], if is_checked { 0x99 } else { 0 });
+        peer.send("30 [ <t> [ 01 01 ] ff ] c0 00");
+        if is_checked {
+            peer.expect("e0 01 99");
+            peer.expect_closed();
+        } else {
+            peer.expect("d0 00");
+        }
+    }
+}
+
+/// A will above the limit is refused with its CONNECT, as Mosquitto does.
+#[test]
+fn message_size_limit_holds_for_wills() {
+    only_our_broker!("came with 2.1");
+    let broker = Broker::with("message_size_limit 4");
+    for (level, refused) in [(Level::V311, 5), (Level::V5, 0x95)] {
+        for (payload, code) in [("<four>", 0), ("<fives>", refused)] {
+            let mut peer = Peer::tcp(&broker);
+            let (name, none) = (level.in_connect(), level.properties());
+            peer.send(&format!("10 [ {name} 06 003c {none} <w> {none} <t> {payload} ]"));
+            assert_eq!(peer.packet("CONNACK")[3], code, "{level:?}");
+        }
+    }
+}
+
 /// One byte more is acknowledged and dropped.
 #[test]
 fn message_size_limit_drops_larger_payloads() {

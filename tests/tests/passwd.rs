@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+use mqttd_tests::peer::{Level, Peer};
 use mqttd_tests::place::{self, TempDir};
 use mqttd_tests::process::{self, Finished};
 use mqttd_tests::script::python_program;
@@ -220,6 +221,28 @@ fn entries_of_other_makers_are_accepted() {
         let file = dir.write("pwfile", format!("# a comment\n{entry}"));
         expect_login(&file, "alice", "sésame", true);
         expect_login(&file, "alice", "sesame", false);
+    }
+}
+
+/// The hash of an empty password opens nothing.
+#[test]
+fn nobody_logs_in_without_a_password() {
+    let mut command = python_program("python3", "hash_entry.py");
+    command.args(["alice", "", "sha512", "12"]);
+    let entry = process::run(command, b"").ok().out();
+    let config = "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {dir}/pwfile\n";
+    let broker = Broker::prepared(place::broker_under_test(), config);
+    broker.write("pwfile", &entry);
+    let broker = broker.started();
+    for level in Level::ALL {
+        for (flags, password) in [("c2", "<>"), ("82", "")] {
+            let mut peer = Peer::tcp(&broker);
+            let (name, properties) = (level.in_connect(), level.properties());
+            peer.send(&format!("10 [ {name} {flags} 003c {properties} <c> <alice> {password} ]"));
+            let connack = peer.packet("CONNACK");
+            let refused = if level == Level::V5 { 0x87 } else { 5 };
+            assert_eq!(connack[3], refused, "{level:?} {flags}");
+        }
     }
 }
 

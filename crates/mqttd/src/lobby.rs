@@ -337,16 +337,19 @@ impl Visitor<'_> {
             (Some(user), Some(passwords)) => {
                 self.check_user_ban(connect, user)?;
                 let (passwords, user) = (Arc::clone(passwords), user.to_owned());
+                // Nobody comes in without one, whatever the file says; mqtt-passwd writes no
+                // empty password, and Mosquitto takes none.
+                let has_password = connect.password.is_some_and(|password| !password.is_empty());
                 let password = connect.password.unwrap_or_default().to_vec();
                 match self.broker.verifier.verify(passwords, user, password).await {
-                    Verdict::Accepted => Ok(Proof::Password),
+                    Verdict::Accepted if has_password => Ok(Proof::Password),
                     Verdict::NoMemory => {
                         let text = "the password could not be checked: out of memory";
                         self.broker.logger.line(LogType::Error, format_args!("Error: {text}"));
                         let reason = ReasonCode::ServerUnavailable;
                         Err(Turned::Refused(connect.version, reason, text.to_owned()))
                     }
-                    Verdict::WrongPassword | Verdict::UnknownUser => {
+                    Verdict::Accepted | Verdict::WrongPassword | Verdict::UnknownUser => {
                         self.stranger().login_failed(connect.username).await;
                         refused()
                     }
