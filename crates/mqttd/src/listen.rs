@@ -60,8 +60,14 @@ pub(crate) enum Socket {
     Unix(StdUnixListener),
 }
 
-/// The addresses a listener is to listen on, at least one.
-pub(crate) fn wanted(listener: &Listener) -> anyhow::Result<Vec<At>> {
+/// The addresses a listener is to listen on, at least one. The system may have to ask around for a
+/// name, which is not for the threads that serve Clients.
+pub(crate) async fn wanted(listener: &Listener) -> anyhow::Result<Vec<At>> {
+    let listener = listener.clone();
+    tokio::task::spawn_blocking(move || look_up(&listener)).await?
+}
+
+fn look_up(listener: &Listener) -> anyhow::Result<Vec<At>> {
     let (host, port) = match &listener.address {
         Address::Unix { path } => return Ok(vec![At::Unix(path.clone())]),
         Address::Tcp { host, port } => (host.as_deref(), *port),

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use anyhow::bail;
 use mqttd_conf::{Listener, LogType};
 use mqttd_core::ids::ListenerId;
 use tokio::task::JoinHandle;
@@ -69,15 +70,19 @@ impl Ports {
         broker: Option<&Arc<Broker>>,
     ) -> anyhow::Result<Change> {
         let mut change = Change { opened: Vec::new(), kept: Vec::new(), gone: Vec::new() };
-        let mut missing = Vec::new();
+        let mut wanted: Vec<(ListenerId, &Listener, At)> = Vec::new();
         for (id, listener) in listeners.clone() {
-            for at in listen::wanted(listener)? {
-                match self.find(&at) {
-                    Some(_) => change.kept.push((at, id)),
-                    None => missing.push((id, listener, at)),
+            for at in listen::wanted(listener).await? {
+                if let Some((_, other, _)) = wanted.iter().find(|(.., taken)| *taken == at) {
+                    let (one, other) = (&listener.address, &other.address);
+                    bail!("the listeners on {other} and on {one} both want {at}");
                 }
+                wanted.push((id, listener, at));
             }
         }
+        let is_open = |(.., at): &(ListenerId, &Listener, At)| self.find(at).is_some();
+        let (kept, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_open);
+        change.kept.extend(kept.into_iter().map(|(id, _, at)| (at, id)));
         for (id, listener) in listeners {
             let here = missing.iter().filter(|(of, ..)| *of == id).map(|(.., at)| at);
             if let Err(error) = self.open_for(&mut change, (id, listener), here).await {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqttd_conf::LogType;
+use mqttd_core::ids::ListenerId;
 
 use crate::alarm;
 use crate::certificates::{Certificates, DAYS_TO_WARN, Stamp};
@@ -24,7 +25,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Runs until the broker ends.
 pub(crate) async fn watch(broker: Arc<Broker>) {
     // What can't be used is said once, not at every look.
-    let mut refused: HashMap<usize, Stamp> = HashMap::new();
+    let mut refused: HashMap<ListenerId, Stamp> = HashMap::new();
     let mut said = Instant::now();
     loop {
         let reloaded = broker.reloaded.notified();
@@ -34,8 +35,8 @@ pub(crate) async fn watch(broker: Arc<Broker>) {
             continue;
         }
         alarm::sleep(PAUSE).await;
-        for door in doors {
-            look(&broker, &door, &mut refused).await;
+        for (id, door) in doors {
+            look(&broker, (id, &door), &mut refused).await;
         }
         if said.elapsed() >= DAY {
             said = Instant::now();
@@ -44,16 +45,20 @@ pub(crate) async fn watch(broker: Arc<Broker>) {
     }
 }
 
-fn doors_with_tls(broker: &Broker) -> Vec<Arc<Door>> {
+fn doors_with_tls(broker: &Broker) -> Vec<(ListenerId, Arc<Door>)> {
     let live = broker.live();
-    live.doors.iter().flatten().filter(|door| door.tls.is_some()).cloned().collect()
+    let doors = live.listeners().filter_map(|(id, _)| Some((id, Arc::clone(live.door(id)?))));
+    doors.filter(|(_, door)| door.tls.is_some()).collect()
 }
 
-async fn look(broker: &Broker, door: &Arc<Door>, refused: &mut HashMap<usize, Stamp>) {
+async fn look(
+    broker: &Broker,
+    (id, door): (ListenerId, &Arc<Door>),
+    refused: &mut HashMap<ListenerId, Stamp>,
+) {
     let (Some(conf), Some(old)) = (&door.conf.tls, &door.tls) else { return };
-    let key = Arc::as_ptr(door) as usize;
     let mut stamp = Stamp::of(conf);
-    if stamp == old.stamp || refused.get(&key) == Some(&stamp) {
+    if stamp == old.stamp || refused.get(&id) == Some(&stamp) {
         return;
     }
     loop {
@@ -67,7 +72,7 @@ async fn look(broker: &Broker, door: &Arc<Door>, refused: &mut HashMap<usize, St
     let logger = &broker.logger;
     match Certificates::load(&door.conf, logger) {
         Ok(Some(tls)) => {
-            refused.remove(&key);
+            refused.remove(&id);
             broker.update(|live| live.with_certificates(door, tls));
         }
         Ok(None) => {}
@@ -78,13 +83,13 @@ async fn look(broker: &Broker, door: &Arc<Door>, refused: &mut HashMap<usize, St
                  stay: {error:#}."
             );
             logger.line(LogType::Error, text);
-            refused.insert(key, stamp);
+            refused.insert(id, stamp);
         }
     }
 }
 
 fn remind(broker: &Broker) {
-    for door in doors_with_tls(broker) {
+    for (_, door) in doors_with_tls(broker) {
         if let (Some(conf), Some(tls)) = (&door.conf.tls, &door.tls) {
             if tls.days_left() < DAYS_TO_WARN {
                 tls.say(conf, &broker.logger);

@@ -30,8 +30,7 @@ impl Numbers {
     /// `None`: the shards do not answer.
     async fn get(&self, broker: &Broker) -> Option<ShardReport> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, report)) = known.filter(|(at, _)| at.elapsed() < FRESH) {
-            let _ = at;
+        if let Some((_, report)) = known.filter(|(at, _)| at.elapsed() < FRESH) {
             return Some(report);
         }
         let report = tokio::time::timeout(ANSWER_TIMEOUT, report::report(broker)).await.ok()?;
