@@ -10,7 +10,7 @@ use mqttd_tests::broker::LISTENERS;
 use mqttd_tests::notation::{Pattern, show};
 use mqttd_tests::peer::{Carrier, Level, Peer};
 use mqttd_tests::place::{Port, TempDir, broker_under_test};
-use mqttd_tests::process::PATIENCE;
+use mqttd_tests::process::{self, PATIENCE};
 use mqttd_tests::tool::{Tools, publish};
 use mqttd_tests::{Broker, only_our_broker};
 
@@ -107,7 +107,8 @@ fn a_unix_socket_carries_mqtt() {
     broker.kill();
     assert!(fs::exists(&path).unwrap());
     broker.start();
-    UnixStream::connect(&path).unwrap();
+    // The TCP port, which the start waits for, is opened a moment before.
+    assert!(process::until(|| UnixStream::connect(&path).ok()).is_some(), "{}", broker.log());
 }
 
 #[test]

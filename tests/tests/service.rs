@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mqttd_tests::broker::LISTENERS;
 use mqttd_tests::peer::{Carrier, Level, Peer};
-use mqttd_tests::place::{Port, broker_under_test, our_binary};
+use mqttd_tests::place::{self, Port, broker_under_test, our_binary};
 use mqttd_tests::process::{self, Finished, Running};
 use mqttd_tests::script::python_program;
 use mqttd_tests::{Broker, only_our_broker};
@@ -271,4 +272,67 @@ fn the_manual_and_completions_know_every_option_and_command() {
     let mut bash = Command::new("bash");
     bash.args(["-n", "/dev/stdin"]);
     process::run(bash, generate("bash").as_bytes()).ok();
+}
+
+/// A port that only root may open.
+fn low_port() -> u16 {
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (600..1000).find(is_free).expect("a free port below 1024")
+}
+
+/// Started as root, the broker opens what only root may open and is somebody else from then on.
+#[test]
+fn root_is_given_up_once_the_ports_are_open() {
+    only_our_broker!("2.0.11 does the same in another order");
+    if !place::is_root() {
+        place::say_skipped(module_path!(), "only root can become somebody else");
+        return;
+    }
+    let (first, second) = (low_port(), low_port() - 1);
+    let text = format!(
+        "user nobody\npid_file {{dir}}/pid\nallow_anonymous true\nlistener {{port}} 127.0.0.1\n\
+         listener {first} 127.0.0.1\nlistener 0 {{dir}}/s.sock\n"
+    );
+    let broker = Broker::prepared(broker_under_test(), &text);
+    fs::set_permissions(broker.dir(), fs::Permissions::from_mode(0o777)).unwrap();
+    let config = broker.file("mosquitto.conf");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut broker = broker.started();
+    let stream = TcpStream::connect(("127.0.0.1", first)).unwrap();
+    assert_eq!(connack(stream), Some(ACCEPTED));
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    for name in ["Uid:", "Gid:", "Groups:"] {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(!line.split_whitespace().skip(1).any(|id| id == "0"), "{line}");
+    }
+    let capabilities = status.lines().find(|line| line.starts_with("CapEff:")).unwrap();
+    assert!(capabilities.ends_with("0000000000000000"), "{capabilities}");
+    // What the new user can't open keeps everything as it is, and the log says why.
+    let limit = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if limit.trim() == "1024" {
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{text}listener {second} 127.0.0.1\n")).unwrap();
+        broker.hup();
+        let told = "ports below 1024 are open to root and CAP_NET_BIND_SERVICE only";
+        let seen = process::until(|| broker.log().contains(told).then_some(()));
+        assert!(seen.is_some(), "{}", broker.log());
+        let stream = TcpStream::connect(("127.0.0.1", first)).unwrap();
+        assert_eq!(connack(stream), Some(ACCEPTED));
+    }
+    broker.stop();
+    for name in ["pid", "s.sock"] {
+        assert!(!fs::exists(broker.file(name)).unwrap(), "{name} is left behind");
+    }
+}
+
+#[test]
+fn a_user_that_is_not_there_ends_the_start() {
+    only_our_broker!("2.0.11 has other words");
+    if !place::is_root() {
+        place::say_skipped(module_path!(), "only root can become somebody else");
+        return;
+    }
+    let broker = Broker::prepared(broker_under_test(), "user no-such-user\nlistener {port}\n");
+    let said = broker.run_to_end(&[]).exits(3);
+    assert!(said.err().contains("user 'no-such-user' does not exist"), "{said}");
 }

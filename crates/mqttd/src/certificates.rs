@@ -93,21 +93,23 @@ impl Certificates {
             },
         })?;
         let loaded = Self { server, stamp };
-        loaded.say(tls, logger);
+        loaded.say(listener, logger);
         Ok(Some(loaded))
     }
 
     /// Which certificate it is, and how long it is good.
-    pub(crate) fn say(&self, tls: &Tls, logger: &Logger) {
+    pub(crate) fn say(&self, listener: &Listener, logger: &Logger) {
+        let Some(tls) = &listener.tls else { return };
         let shown = self.server.certificate();
         let days = self.days_left();
         let log_type = if days < DAYS_TO_WARN { LogType::Warning } else { LogType::Information };
         logger.line(
             log_type,
             format_args!(
-                "Certificate {} for {}: {days} days left, fingerprint {}.",
+                "Certificate {} for {} on {}: {days} days left, fingerprint {}.",
                 tls.certfile.display(),
                 shown.subject,
+                listener.address,
                 shown.fingerprint_text()
             ),
         );

@@ -90,10 +90,8 @@ async fn look(
 
 fn remind(broker: &Broker) {
     for (_, door) in doors_with_tls(broker) {
-        if let (Some(conf), Some(tls)) = (&door.conf.tls, &door.tls) {
-            if tls.days_left() < DAYS_TO_WARN {
-                tls.say(conf, &broker.logger);
-            }
+        if let Some(tls) = door.tls.as_ref().filter(|tls| tls.days_left() < DAYS_TO_WARN) {
+            tls.say(&door.conf, &broker.logger);
         }
     }
 }
