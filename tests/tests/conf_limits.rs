@@ -164,7 +164,14 @@ fn max_subscriptions_and_max_topic_levels_hold_from_both_sides() {
     let broker = Broker::with("max_subscriptions 2\nmax_topic_levels 3");
     let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V5, "c");
     peer.send("82 [ 0001 [ ] <a/b/c> 00 <a/b/c/#> 00 <b> 00 <c> 00 ]");
-    peer.expect("90 [ 0001 [ ] 00 8f 00 97 ]");
+    peer.expect("90 [ 0001 [ 1f <topic filter invalid> ] 00 8f 00 97 ]");
+    // Bare for those who want no words or have no room for them.
+    for properties in ["17 00", "27 00000018"] {
+        let mut peer = Peer::tcp(&broker);
+        peer.join(Level::V5, "02", properties, "d");
+        peer.send("82 [ 0001 [ ] <a/b/c> 00 <a/b/c/#> 00 <b> 00 <c> 00 ]");
+        peer.expect("90 [ 0001 [ ] 00 8f 00 97 ]");
+    }
     peer.send("32 [ <x/y/z> 0001 [ ] ]");
     peer.expect("40 [ 0001 10 ]");
     peer.send("32 [ <w/x/y/z> 0002 [ ] ]");

@@ -338,14 +338,15 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
         let wire = out.wire(online.connection).bytes_mut();
-        let (version, properties) = (online.version, Properties::EMPTY);
+        let version = online.version;
         let packet = match answer {
             Answer::Ack { packet_type, packet_id, reason } => {
                 if *packet_type == PacketType::Puback {
                     online.receiving = online.receiving.saturating_sub(1);
                 }
                 let reason_string = if reason.is_error() && version.has_properties() {
-                    reason_string_of(*reason, online)
+                    // Header 2, identifier 2, reason 1, property length 1.
+                    reason_string_of(*reason, 6, online)
                 } else {
                     Vec::new()
                 };
@@ -360,15 +361,19 @@ impl Shard {
                 }
             }
             Answer::Suback { packet_id, codes, .. } => {
+                let reason_string = problem_of(codes, online);
+                let properties = Properties::from_checked(&reason_string);
                 Suback { packet_id: *packet_id, properties, reason_codes: codes }
                     .encode(version, wire)
-                    .expect("a SUBACK has fewer bytes than its SUBSCRIBE");
+                    .expect("a SUBACK has fewer bytes than its SUBSCRIBE and a short text");
                 SentPacket::Other(PacketType::Suback)
             }
             Answer::Unsuback { packet_id, codes } => {
+                let reason_string = problem_of(codes, online);
+                let properties = Properties::from_checked(&reason_string);
                 Unsuback { packet_id: *packet_id, properties, reason_codes: codes }
                     .encode(version, wire)
-                    .expect("an UNSUBACK has fewer bytes than its UNSUBSCRIBE");
+                    .expect("an UNSUBACK has fewer bytes than its UNSUBSCRIBE and a short text");
                 SentPacket::Other(PacketType::Unsuback)
             }
         };
@@ -379,13 +384,25 @@ impl Shard {
     }
 }
 
-/// A Reason String property (3.4.2.2.2), if the Client wants one and has room for it
-/// [MQTT-3.4.2-2].
-fn reason_string_of(reason: ReasonCode, online: &Online) -> Vec<u8> {
+/// The Reason String of SUBACK or UNSUBACK: that of the first filter that failed.
+fn problem_of(codes: &[u8], online: &Online) -> Vec<u8> {
+    let code = codes.iter().copied().find(|code| *code >= 0x80);
+    match code.and_then(ReasonCode::from_u8) {
+        // Header up to 5, identifier 2, property length 1.
+        Some(reason) if online.version.has_properties() => {
+            reason_string_of(reason, 8 + codes.len(), online)
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A Reason String property (3.4.2.2.2), if the Client wants one and has room for it beside the
+/// `rest` of the packet [MQTT-3.4.2-2].
+fn reason_string_of(reason: ReasonCode, rest: usize, online: &Online) -> Vec<u8> {
     let mut properties = Vec::new();
     let text = reason.text();
-    // Header 2, identifier 2, reason 1, property length 1, property 3.
-    if online.wants_problem_information && text.len() + 9 <= online.packet_bytes_max {
+    // The property has 3 bytes more than its text.
+    if online.wants_problem_information && rest + 3 + text.len() <= online.packet_bytes_max {
         write_property(&mut properties, PropertyId::ReasonString, Value::Text(text));
     }
     properties
