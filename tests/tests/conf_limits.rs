@@ -150,7 +150,7 @@ fn max_subscribe_rate_refuses_what_is_above() {
     let broker = Broker::with("max_subscribe_rate 3");
     let mut peer = Peer::joined(&broker, Carrier::Tcp, Level::V5, "c");
     peer.send("82 [ 0001 [ ] <a> 00 <b> 00 <c> 00 <d> 00 ]");
-    peer.expect("90 [ 0001 [ ] 00 00 00 97 ]");
+    peer.expect("90 [ 0001 [ 1f <quota exceeded> ] 00 00 00 97 ]");
     let granted = process::until(|| {
         peer.send("82 [ 0002 [ ] <d> 00 ]");
         (peer.packet("SUBACK")[5] == 0).then_some(())

@@ -63,8 +63,8 @@ impl Subscribers {
         }
     }
 
-    /// Removes the session's entry. Returns whether it was the last: then it is still there, and the
-    /// whole filter is to go.
+    /// Removes the session's entry. Returns whether it was the last: then it is still there, and
+    /// the whole filter is to go.
     #[must_use]
     pub(crate) fn remove(&mut self, session: SessionKey) -> bool {
         match self {

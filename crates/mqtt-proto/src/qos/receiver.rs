@@ -90,8 +90,8 @@ impl Receiver {
         Ok(Received::New)
     }
 
-    /// As [`Receiver::publish`] for an identifier of which [`Receiver::contains`] has just said that
-    /// it is not open.
+    /// As [`Receiver::publish`] for an identifier of which [`Receiver::contains`] has just said
+    /// that it is not open.
     ///
     /// # Errors
     /// As [`Receiver::publish`].

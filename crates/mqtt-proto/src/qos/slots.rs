@@ -1,5 +1,5 @@
-//! The slots of a [`super::ring::Ring`]: a double-ended queue that needs memory on the heap only from
-//! the second slot on. One exchange at a time is what most sessions have.
+//! The slots of a [`super::ring::Ring`]: a double-ended queue that needs memory on the heap only
+//! from the second slot on. One exchange at a time is what most sessions have.
 
 use alloc::collections::{VecDeque, vec_deque};
 use core::mem;
