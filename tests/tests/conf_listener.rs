@@ -119,9 +119,7 @@ fn global_max_connections_counts_all_listeners() {
     let _two = Peer::joined(&broker, Carrier::WebSocket, Level::V311, "2");
     assert_eq!(connack(broker.port(), b"", HELLO), None, "a third one");
     one.leave();
-    let free = mqttd_tests::process::until(|| {
-        (connack(broker.port(), b"", HELLO) == Some(0)).then_some(())
-    });
+    let free = process::until(|| (connack(broker.port(), b"", HELLO) == Some(0)).then_some(()));
     assert!(free.is_some(), "the place is not given back");
 }
 

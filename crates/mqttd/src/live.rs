@@ -163,12 +163,9 @@ impl Live {
 
 fn memory(config: &Config, before: Option<&Live>) -> Option<Arc<Memory>> {
     config.limits.memory_limit.map(|limit| {
-        // What is held already stays counted.
+        // What is held already stays counted; its limit changes when the reload has succeeded.
         match before.and_then(|before| before.settings.memory.as_ref()) {
-            Some(memory) => {
-                memory.set_limit(limit);
-                Arc::clone(memory)
-            }
+            Some(memory) => Arc::clone(memory),
             None => Arc::new(Memory::new(limit)),
         }
     })

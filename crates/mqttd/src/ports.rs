@@ -102,7 +102,10 @@ impl Ports {
     ) -> anyhow::Result<()> {
         let mut failure = None;
         for at in missing {
-            if change.opened.iter().any(|opened| opened.at.contains(at)) {
+            if let Some(opened) = change.opened.iter().find(|opened| opened.at.contains(at)) {
+                if opened.listener != id {
+                    bail!("the service manager's socket for {at} serves another listener too");
+                }
                 continue; // an IPv6 socket of the service manager serves IPv4 too
             }
             let (addresses, socket, is_inherited) = match self.inherited.take(at) {

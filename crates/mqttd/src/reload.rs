@@ -65,6 +65,9 @@ async fn apply(
     let is_gone = |id: &ListenerId| live.door(*id).is_none();
     let gone: Vec<ListenerId> = old.listeners().map(|(id, _)| id).filter(is_gone).collect();
     let settings = Arc::clone(&live.settings);
+    if let (Some(memory), Some(limit)) = (&settings.memory, live.config.limits.memory_limit) {
+        memory.set_limit(limit);
+    }
     broker.set_live(live);
     for id in &gone {
         if let Some(door) = old.door(*id) {

@@ -24,7 +24,7 @@ pub use self::ciphers::CipherSuites;
 pub use self::client::{ClientTls, ClientTlsOptions, KeyLogFile, Roots, Verification};
 pub use self::pem::Pem;
 #[cfg(feature = "psk")]
-pub use self::psk::{ServerPsk, ServerPskOptions};
+pub use self::psk::{PskKeys, ServerPsk, ServerPskOptions};
 pub use self::server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
 /// The lowest version of TLS to speak; the highest is always 1.3.
@@ -57,6 +57,7 @@ pub struct TlsStream(Engine);
 
 /// Who encrypts.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Engine {
     Rustls(tokio_rustls::TlsStream<Seat>),
     #[cfg(feature = "psk")]

@@ -23,6 +23,9 @@ use crate::stream::{Seat, Stream};
 /// secrecy, which small devices often lack.
 const CIPHERS: &str = "kECDHEPSK:kPSK:!eNULL:!3DES:!RC4:!aRSA";
 
+/// Gives the key of an identity.
+pub type PskKeys = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
 /// What [`ServerPsk::new`] needs.
 pub struct ServerPskOptions<'a> {
     /// The lowest version to speak.
@@ -31,8 +34,8 @@ pub struct ServerPskOptions<'a> {
     pub ciphers: Option<&'a str>,
     /// OpenSSL's list for TLS 1.3.
     pub ciphers_tls13: Option<&'a str>,
-    /// The key of an identity.
-    pub keys: Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>,
+    /// Who knows the keys.
+    pub keys: PskKeys,
 }
 
 /// The server's side, ready for connections. Cloning is cheap; a reload makes a new one and swaps.
