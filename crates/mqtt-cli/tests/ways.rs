@@ -106,10 +106,12 @@ fn the_server_is_trusted_by_file_and_by_folder() {
     };
     let (code, err, theirs) = secure.publish(&secure.tls, &["--cafile", &other]);
     let named_code = named(&secure.tls, &other);
-    assert_eq!((code, theirs, named_code), (8, 1, 1), "{err}");
+    // Debian's tool ends with 8 instead when the broken connection is seen first.
+    assert!(code == 8 && [1, 8].contains(&theirs) && named_code == 1, "{code} {theirs} {err}");
     assert!(err.contains("certificate"), "{err}");
     let (code, err, theirs) = secure.publish(&secure.misnamed, &["--cafile", &ca]);
-    assert_eq!((code, theirs, named(&secure.misnamed, &ca)), (8, 1, 1), "{err}");
+    let named_code = named(&secure.misnamed, &ca);
+    assert!(code == 8 && [1, 8].contains(&theirs) && named_code == 1, "{code} {theirs} {err}");
     let any_name = secure.publish(&secure.misnamed, &["--cafile", &ca, "--insecure"]);
     assert_eq!(any_name, (0, String::new(), 0));
     // --insecure is about the name; the CA still counts.

@@ -33,8 +33,11 @@
 //!
 //! Where to look: [`options`] how to connect, [`url`] the same as a URL, [`client`] the handle,
 //! [`authentication`] SCRAM and other methods of 5.0, [`incoming`] the stream, [`message`] what
-//! travels, [`error`] what can go wrong. `examples/` has publish, subscribe and request/response.
+//! travels, [`error`] what can go wrong. `examples/` has publish, subscribe with acknowledgements
+//! by hand, request_response with 5.0 properties, reconnect, persistent_session, tls and
+//! websocket; `tests/examples.rs` runs them.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 pub mod authentication;
 pub mod backoff;

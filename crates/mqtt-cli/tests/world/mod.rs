@@ -89,11 +89,19 @@ impl World {
         world
     }
 
+    /// Until each TCP listener of the configuration is there; they open one after the other.
     fn wait_until_up(&self) {
+        let conf = fs::read_to_string(self.folder.path().join("mosquitto.conf")).unwrap();
+        let ports = conf.lines().filter_map(|line| {
+            let port: u16 = line.strip_prefix("listener ")?.split(' ').next()?.parse().ok()?;
+            (port != 0).then_some(port)
+        });
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "the broker does not start");
-            sleep(Duration::from_millis(20));
+        for port in ports {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(start.elapsed() < PATIENCE, "the broker does not start");
+                sleep(Duration::from_millis(20));
+            }
         }
     }
 
