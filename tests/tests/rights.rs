@@ -169,3 +169,104 @@ fn files_that_cannot_be_used_fail_closed() {
         assert!((said.out() + &said.err()).contains(name), "{said}");
     }
 }
+
+/// Every kind of line, the precedence between them, placeholders, and names that would be wildcards.
+const PRECEDENCE: &str = "\
+topic write anon/#
+topic read free/#
+user ann
+topic deny a/no
+topic write a/#
+topic readwrite both
+topic read r/#
+user root
+topic readwrite #
+topic readwrite $SYS/#
+pattern read end
+pattern deny both
+pattern write dev-%c/x
+pattern write u/%u/#
+pattern read in/%u/%c
+pattern readwrite plain/+
+";
+
+const TOPICS: &str = "anon/1 free/1 a a/no a/yes both r/1 dev-one/x dev-two/x u/ann/1 u/bob/1 u//1 \
+                      in/ann/one in/ann/two in//one plain/1 plain/1/2 %u %c u/%u/1";
+
+/// Who may publish what, and who is sent what, also through a shared subscription: lines of words.
+fn decisions(broker: &Broker) -> Vec<String> {
+    let topics: Vec<&str> = TOPICS.split_whitespace().collect();
+    let mut said = Vec::new();
+    let join = |user: &str, client_id: &str| {
+        let mut peer = Peer::tcp(broker);
+        peer.speaks(Level::V311);
+        let (flags, user) =
+            if user.is_empty() { ("02", String::new()) } else { ("82", format!(" <{user}>")) };
+        peer.send(&format!("10 [ <MQTT> 04 {flags} 003c <{client_id}>{user} ]"));
+        peer.expect("20 02 00 00");
+        peer
+    };
+    let mut root = join("root", "root");
+    root.subscribe("#", 1);
+    for (user, client_id) in
+        [("", "one"), ("ann", "one"), ("ann", "two"), ("bob", "one"), ("an+", "one"), ("ann", "o#")]
+    {
+        let mut peer = join(user, client_id);
+        for topic in &topics {
+            peer.publish_qos1(1, topic, "up");
+        }
+        root.publish("end", "");
+        let mut up = Vec::new();
+        loop {
+            let message = root.receive();
+            match message.topic.as_str() {
+                "end" => break,
+                topic => up.push(topic.to_owned()),
+            }
+        }
+        peer.subscribe("#", 0);
+        peer.subscribe("$share/mine/r/#", 0);
+        for topic in topics.iter().chain(&["end"]) {
+            root.publish_qos1(1, topic, "down");
+            root.receive();
+        }
+        let mut down = Vec::new();
+        if user == "an+" || client_id == "o#" {
+            // These are denied whatever patterns grant, "end" too.
+            peer.send("c0 00");
+            down.extend(peer.messages_until(&[0xd0, 0]).0.into_iter().map(|it| it.topic));
+        } else {
+            loop {
+                let message = peer.receive();
+                if message.topic == "end" {
+                    break;
+                }
+                down.push(message.topic);
+            }
+        }
+        // Whether a shared subscription beside another one means two copies is no question here.
+        down.sort();
+        down.dedup();
+        said.push(format!("{user}/{client_id} publishes {up:?}, receives {down:?}"));
+        peer.leave();
+    }
+    said
+}
+
+#[test]
+fn the_acl_file_is_read_as_mosquitto_reads_it() {
+    only_our_broker!("it is compared with itself");
+    let start = |program| {
+        let text = format!("allow_anonymous true\nacl_file {{dir}}/acl\n{LISTENERS}");
+        let broker = Broker::prepared(program, &text);
+        broker.write("acl", PRECEDENCE);
+        broker.started()
+    };
+    let ours = decisions(&start(broker_under_test()));
+    let theirs = decisions(&start(mqttd_tests::place::peer_binary("mosquitto")));
+    assert_eq!(ours, theirs);
+    assert!(
+        ours[1].contains(r#"publishes ["a", "a/yes", "both", "dev-one/x", "u/ann/1", "plain/1"]"#)
+    );
+    assert!(ours[1].contains(r#"receives ["both", "in/ann/one", "plain/1", "r/1"]"#));
+}

@@ -242,3 +242,32 @@ fn many_subscriptions_at_once_all_get_their_messages() {
         assert_eq!(bob.hears_all().len(), 100);
     }
 }
+
+/// Subscribing again while replays wait replaces the waiting ones, each found by its filter.
+#[test]
+fn replays_that_wait_are_replaced_by_new_ones() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    let topic = |number: usize| format!("t/{number}");
+    for number in 0..400 {
+        ann.sends(publish(&topic(number), [b'x'; 1000]).qos1(1).retained()).hears();
+    }
+    let bob = world.connects(v5("bob"));
+    bob.stops_reading();
+    let subscribe_all = || {
+        for number in 0..400 {
+            bob.sends(subscribe(&topic(number), 0));
+        }
+    };
+    subscribe_all();
+    let sent_before = bob.waiting_bytes() / 1000;
+    assert!((10..300).contains(&sent_before), "{sent_before} of 400 are under way");
+    subscribe_all();
+    bob.sends(unsubscribe(2, &["t/399"]));
+    bob.reads_again();
+    let heard = bob.hears_all();
+    let messages = heard.iter().filter(|said| matches!(said, Said::Publish(_))).count();
+    assert!((400..400 + sent_before + 2).contains(&messages), "{messages} with {sent_before}");
+    let is_last = |said: &&Said| matches!(said, Said::Publish(it) if it.topic == "t/399");
+    assert_eq!(heard.iter().filter(is_last).count(), 0, "given up before its turn");
+}
