@@ -73,6 +73,24 @@ fn global_max_clients_counts_over_all_shards() {
     assert!(fits.is_some(), "a place is free");
 }
 
+/// 5.0 is told the longest Keep Alive there is; older clients are refused with more, or with none.
+#[test]
+fn max_keepalive_holds_from_both_sides() {
+    only_our_broker!("2.0.11 refuses nobody");
+    let broker = Broker::with("max_keepalive 100");
+    for (seconds, code) in [(1, 0), (100, 0), (101, 2), (0, 2)] {
+        let hello = format!("10 [ <MQTT> 04 02 {seconds:04x} <c> ]");
+        assert_eq!(connects(&broker, &hello), Some(code), "{seconds}");
+    }
+    for (seconds, is_told) in [(1, false), (100, false), (101, true), (0, true)] {
+        let mut peer = Peer::tcp(&broker);
+        peer.send(&format!("10 [ <MQTT> 05 02 {seconds:04x} [ ] <c> ]"));
+        let answer = peer.packet("CONNACK");
+        let found = answer.windows(3).any(|it| it == [0x13, 0, 100]);
+        assert_eq!(found, is_told, "{seconds}: {answer:02x?}");
+    }
+}
+
 /// How long the last of 150 messages of 1000 bytes takes; another client must not wait for it.
 fn time_for_150(lines: &str) -> Duration {
     let broker = Broker::with(lines);

@@ -19,7 +19,8 @@ pub(super) const ROWS: &[Directive] = &[
         "log_dest file /var/log/mqttd/mqttd.log",
         "Where log lines go; several lines name several places. `topic` publishes them below \
          `$SYS/broker/log/`, `none` forgets the places named above it. A line that is the same as \
-         the one before it is counted instead, for up to ten seconds.",
+         the one before it is counted instead, for up to ten seconds, unless it tells of a \
+         connection.",
     )
     .repeats(),
     Directive::new(

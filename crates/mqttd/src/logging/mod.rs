@@ -155,10 +155,13 @@ impl Logger {
     /// Writes a line, if its type is on. Formats nothing otherwise.
     #[inline]
     pub(crate) fn line(&self, log_type: LogType, words: fmt::Arguments<'_>) {
-        self.line_with(log_type, words, Fields::new);
+        if self.is_on(log_type) {
+            self.write(log_type, words, None::<fn() -> Fields>);
+        }
     }
 
-    /// The same with members for `log_format json`.
+    /// A line about one event, with members for `log_format json`. It is written even when it is
+    /// the same as the one before: intrusion filters count these.
     #[inline]
     pub(crate) fn line_with(
         &self,
@@ -167,7 +170,7 @@ impl Logger {
         fields: impl FnOnce() -> Fields,
     ) {
         if self.is_on(log_type) {
-            self.write(log_type, words, fields);
+            self.write(log_type, words, Some(fields));
         }
     }
 
@@ -193,12 +196,21 @@ impl Logger {
     }
 
     #[cold]
-    fn write(&self, log_type: LogType, words: fmt::Arguments<'_>, fields: impl FnOnce() -> Fields) {
+    fn write(
+        &self,
+        log_type: LogType,
+        words: fmt::Arguments<'_>,
+        fields: Option<impl FnOnce() -> Fields>,
+    ) {
         let text = LineText::of(words);
         let second = now();
         let mut outlets = self.outlets();
-        let Judgement::Written(summary) = outlets.repeats.judge(log_type, text.as_str(), second)
-        else {
+        let repeats = &mut outlets.repeats;
+        let judgement = match &fields {
+            Some(_) => Judgement::Written(repeats.interrupt()),
+            None => repeats.judge(log_type, text.as_str(), second),
+        };
+        let Judgement::Written(summary) = judgement else {
             self.0.held_back.notify_one();
             return;
         };
@@ -207,7 +219,7 @@ impl Logger {
             let text = LineText::of(format_args!("{words}"));
             lines.push((of, outlets.write(of, second, text, Fields::new())));
         }
-        let fields = if outlets.is_json { fields() } else { Fields::new() };
+        let fields = fields.filter(|_| outlets.is_json).map(|fields| fields()).unwrap_or_default();
         lines.push((log_type, outlets.write(log_type, second, text, fields)));
         self.finish(outlets, lines);
     }
@@ -459,6 +471,12 @@ mod tests {
         logger.line(LogType::Error, format_args!("other"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "again\nThe last line came 4 times more.\nother\n");
+        // Events are each written.
+        for _ in 0..2 {
+            logger.line_with(LogType::Notice, format_args!("refused"), Fields::new);
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("other\nrefused\nrefused\n"), "{text}");
     }
 
     #[test]

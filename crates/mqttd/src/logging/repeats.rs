@@ -43,6 +43,13 @@ impl Repeats {
         Judgement::Written(summary)
     }
 
+    /// Another line stands between.
+    pub(super) fn interrupt(&mut self) -> Option<(LogType, String)> {
+        let summary = self.summary();
+        self.last = None;
+        summary
+    }
+
     /// What is to be said of a line that has not come for a while.
     pub(super) fn settle(&mut self, second: i64) -> Option<(LogType, String)> {
         if second < self.written.saturating_add(SILENCE_SECONDS) {
