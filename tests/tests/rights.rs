@@ -170,7 +170,7 @@ fn files_that_cannot_be_used_fail_closed() {
     }
 }
 
-/// Every kind of line, the precedence between them, placeholders, and names that would be wildcards.
+/// Every kind of line, the precedence between them, placeholders, names that would be wildcards.
 const PRECEDENCE: &str = "\
 topic write anon/#
 topic read free/#
