@@ -221,7 +221,9 @@ impl Shard {
         session.listener = admission.listener;
         let mount = self.settings.listener(admission.listener).mount_point.as_deref();
         let uid = session.uid;
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, mount, uid)));
+        let memory = &self.settings.memory;
+        let will = connect.will.as_ref();
+        session.will = will.map(|it| Box::new(Will::new(it, mount, uid, memory.clone())));
         let was_persistent = session.is_persistent();
         session.expiry_seconds = expiry_seconds;
         session.offline_since = Instant::NEVER;

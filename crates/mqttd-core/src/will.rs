@@ -11,6 +11,7 @@ use crate::exchange::Receipt;
 use crate::expiry::Timer;
 use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::journal::message_record;
+use crate::memory::Memory;
 use crate::message::{Message, Passing, forwarded_properties};
 use crate::mount;
 use crate::output::Output;
@@ -30,13 +31,19 @@ pub(crate) struct Will {
 }
 
 impl Will {
-    pub(crate) fn new(will: &packet::Will<'_>, mount: Option<&str>, publisher: SessionUid) -> Self {
+    pub(crate) fn new(
+        will: &packet::Will<'_>,
+        mount: Option<&str>,
+        publisher: SessionUid,
+        memory: Option<Arc<Memory>>,
+    ) -> Self {
         let mounted = mount::put_on_name(mount, will.topic);
         let topic = mounted.as_deref().unwrap_or(will.topic);
         let mut scratch = Vec::new();
         let mut passing = Passing {
             properties: forwarded_properties(will.properties, &mut scratch),
             publisher: Some(publisher),
+            memory,
             ..Passing::internal(topic, will.payload, will.qos, will.retain)
         };
         Self {

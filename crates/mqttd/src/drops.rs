@@ -1,6 +1,8 @@
 //! What was dropped last, and for whom, as two JSON texts below `$SYS/broker/drops/`: whoever may
 //! read `$SYS` subscribes to `last` or `clients` and gets them.
 
+use std::cmp::Reverse;
+
 use mqttd_core::Shard;
 use mqttd_core::drops::{DROP_TEXT_BYTES_MAX, DropReason, Dropped, RECENT_DROPS};
 use serde_json::{Map, Value, json};
@@ -17,7 +19,13 @@ pub(crate) struct DropReport {
 
 impl DropReport {
     pub(crate) fn of(shard: &Shard) -> Self {
-        let clients = shard.drops_by_client().map(|(id, counts)| (cut(id).to_owned(), *counts));
+        // There may be as many as there are sessions: only those that are told are copied.
+        let mut clients: Vec<_> = shard.drops_by_client().collect();
+        if clients.len() > CLIENTS_MAX {
+            clients.select_nth_unstable_by_key(CLIENTS_MAX, |(_, counts)| Reverse(total(counts)));
+            clients.truncate(CLIENTS_MAX);
+        }
+        let clients = clients.into_iter().map(|(id, counts)| (cut(id).to_owned(), *counts));
         let mut report =
             Self { recent: shard.recent_drops().cloned().collect(), clients: clients.collect() };
         report.settle();
@@ -36,8 +44,7 @@ impl DropReport {
         self.recent.sort_by_key(|drop| drop.at);
         let surplus = self.recent.len().saturating_sub(RECENT_DROPS);
         self.recent.drain(..surplus);
-        let total = |counts: &[u64; DropReason::COUNT]| counts.iter().sum::<u64>();
-        self.clients.sort_by_key(|(_, counts)| std::cmp::Reverse(total(counts)));
+        self.clients.sort_by_key(|(_, counts)| Reverse(total(counts)));
         self.clients.truncate(CLIENTS_MAX);
     }
 
@@ -64,6 +71,10 @@ impl DropReport {
         let clients = self.clients.iter().map(|(id, of)| (id.clone(), counts(of)));
         Value::Object(clients.collect::<Map<_, _>>()).to_string()
     }
+}
+
+fn total(counts: &[u64; DropReason::COUNT]) -> u64 {
+    counts.iter().sum()
 }
 
 fn cut(text: &str) -> &str {
