@@ -402,7 +402,8 @@ fn reason_string_of(reason: ReasonCode, rest: usize, online: &Online) -> Vec<u8>
     let mut properties = Vec::new();
     let text = reason.text();
     // The property has 3 bytes more than its text.
-    if online.wants_problem_information && rest + 3 + text.len() <= online.packet_bytes_max {
+    let room = online.packet_bytes_max as usize;
+    if online.wants_problem_information && rest + 3 + text.len() <= room {
         write_property(&mut properties, PropertyId::ReasonString, Value::Text(text));
     }
     properties

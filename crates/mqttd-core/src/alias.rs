@@ -7,15 +7,16 @@ use alloc::vec::Vec;
 use mqtt_proto::Offence;
 
 /// What the Client's aliases stand for. Owns no memory until the first one is set.
+#[allow(clippy::box_collection, reason = "every connection has this, few have an alias")]
 pub(crate) struct IncomingAliases {
     maximum: u16,
-    topics: Vec<Option<Arc<str>>>,
+    topics: Option<Box<Vec<Option<Arc<str>>>>>,
 }
 
 impl IncomingAliases {
     /// `maximum` is the Topic Alias Maximum the Server announced.
     pub(crate) const fn new(maximum: u16) -> Self {
-        Self { maximum, topics: Vec::new() }
+        Self { maximum, topics: None }
     }
 
     /// Lets `alias` stand for `topic` from now on.
@@ -24,12 +25,13 @@ impl IncomingAliases {
             return Err(Offence::TopicAliasTooLarge);
         }
         let index = usize::from(alias) - 1;
-        if self.topics.len() <= index {
-            self.topics.resize(index + 1, None);
+        let topics = self.topics.get_or_insert_default();
+        if topics.len() <= index {
+            topics.resize(index + 1, None);
         }
         // A publisher may repeat topic and alias in every packet.
-        if self.topics[index].as_deref() != Some(topic) {
-            self.topics[index] = Some(Arc::from(topic));
+        if topics[index].as_deref() != Some(topic) {
+            topics[index] = Some(Arc::from(topic));
         }
         Ok(())
     }
@@ -39,16 +41,17 @@ impl IncomingAliases {
         if alias == 0 || alias > self.maximum {
             return Err(Offence::TopicAliasTooLarge);
         }
-        let topic = self.topics.get(usize::from(alias) - 1).and_then(Option::as_ref);
-        topic.cloned().ok_or(Offence::TopicAliasUnknown)
+        let topic = self.topics.as_ref().and_then(|topics| topics.get(usize::from(alias) - 1));
+        topic.cloned().flatten().ok_or(Offence::TopicAliasUnknown)
     }
 }
 
 /// The Server's aliases towards the Client: the first topics of at least some length get one, as
 /// Mosquitto does it.
+#[allow(clippy::box_collection, reason = "every connection has this, few have an alias")]
 pub(crate) struct OutgoingAliases {
     maximum: u16,
-    topics: Vec<Box<str>>,
+    topics: Option<Box<Vec<Box<str>>>>,
 }
 
 /// How a topic is to be written.
@@ -68,7 +71,7 @@ const TOPIC_BYTES_MIN: usize = 4;
 impl OutgoingAliases {
     /// `maximum` is the smaller of the Client's Topic Alias Maximum and the Server's own bound.
     pub(crate) const fn new(maximum: u16) -> Self {
-        Self { maximum, topics: Vec::new() }
+        Self { maximum, topics: None }
     }
 
     /// Whether every topic is plain.
@@ -82,10 +85,11 @@ impl OutgoingAliases {
         if self.maximum == 0 || topic.len() < TOPIC_BYTES_MIN {
             return Aliased::Plain;
         }
-        match self.topics.iter().position(|known| **known == *topic) {
+        let topics = self.topics.as_ref().map_or(&[][..], |topics| &topics[..]);
+        match topics.iter().position(|known| **known == *topic) {
             Some(index) => Aliased::Known(index as u16 + 1),
-            None if self.topics.len() < usize::from(self.maximum) => {
-                Aliased::New(self.topics.len() as u16 + 1)
+            None if topics.len() < usize::from(self.maximum) => {
+                Aliased::New(topics.len() as u16 + 1)
             }
             None => Aliased::Plain,
         }
@@ -93,7 +97,7 @@ impl OutgoingAliases {
 
     /// The Client has been sent the alias that [`Aliased::New`] named.
     pub(crate) fn commit(&mut self, topic: &str) {
-        self.topics.push(Box::from(topic));
+        self.topics.get_or_insert_default().push(Box::from(topic));
     }
 }
 

@@ -151,7 +151,7 @@ impl Shard {
         Auth { reason, properties: properties.as_properties() }
             .encode(&mut packet)
             .expect("an AUTH with two properties fits");
-        if packet.len() > online.packet_bytes_max {
+        if packet.len() > online.packet_bytes_max as usize {
             // Without this packet there is no going on [MQTT-3.1.2-24].
             let ending = Ending::Server(ReasonCode::PacketTooLarge);
             return self.end_connection(connection, ending, now, out);

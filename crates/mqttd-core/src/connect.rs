@@ -200,7 +200,7 @@ impl Shard {
         let online = self.online(admission, terms, now);
         if online.keep_alive_millis > 0 {
             let timer = Timer::KeepAlive(key, online.epoch);
-            self.timers.set(now.plus_millis(online.keep_alive_millis), timer);
+            self.timers.set(now.plus_millis(u64::from(online.keep_alive_millis)), timer);
             self.prune_timers();
         }
         let send_window = match connect.properties.u16(PropertyId::ReceiveMaximum) {
@@ -242,7 +242,7 @@ impl Shard {
         let alias_max = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
         let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
         let aliases_in = IncomingAliases::new(terms.topic_aliases_max);
-        let keep_alive_millis = u64::from(self.keep_alive(connect)) * 1500;
+        let keep_alive_millis = u32::from(self.keep_alive(connect)) * 1500;
         self.epochs += 1;
         let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
         let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
@@ -253,7 +253,7 @@ impl Shard {
             keep_alive_millis,
             last_received: now,
             backlog_seen: 0,
-            packet_bytes_max: packet_max.map_or(usize::MAX, |max| max as usize),
+            packet_bytes_max: packet_max.unwrap_or(u32::MAX),
             wants_problem_information: problem != Some(0),
             authentication: admission.authenticated.as_ref().map(Authentication::of),
             aliases_in,

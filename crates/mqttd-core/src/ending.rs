@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
 use mqtt_proto::QoS;
 use mqtt_proto::packet::Disconnect;
 
@@ -16,8 +15,9 @@ use crate::limits::OUTPUT_FLUSH_BYTES;
 use crate::message::{Message, Passing};
 use crate::notice::{Ending, Notice};
 use crate::output::Output;
-use crate::session::{Kept, NEVER_EXPIRES, Subscribed};
+use crate::session::{Kept, NEVER_EXPIRES};
 use crate::shard::Shard;
+use crate::subscriptions::Subscriptions;
 use crate::time::Instant;
 
 impl Shard {
@@ -76,18 +76,18 @@ impl Shard {
         let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
             return;
         };
-        let mut due = online.last_received.plus_millis(online.keep_alive_millis);
+        let mut due = online.last_received.plus_millis(u64::from(online.keep_alive_millis));
         // The body does not read from a Client that leaves much of its output unread, so nothing
         // may be heard of one that is busy reading: it lives as long as the output shrinks.
         let backlog = out.wire(online.connection).len();
         let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
         // Nor is anything heard of one that waits for too many answers.
         if online.is_paused {
-            due = due.max(now.plus_millis(online.keep_alive_millis));
+            due = due.max(now.plus_millis(u64::from(online.keep_alive_millis)));
         }
         if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
             online.backlog_seen = backlog;
-            due = now.plus_millis(online.keep_alive_millis);
+            due = now.plus_millis(u64::from(online.keep_alive_millis));
         }
         if due <= now {
             let connection = online.connection;
@@ -142,7 +142,7 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let uid = session.uid;
         let subscriptions = core::mem::take(&mut session.subscriptions);
-        for subscribed in &subscriptions {
+        for subscribed in subscriptions.iter() {
             self.withdraw(key, &subscribed.filter, out);
         }
         self.stop_replays(key, uid, false, out);
@@ -228,7 +228,7 @@ impl Shard {
     fn forget_session_records<O: Output>(
         &mut self,
         key: SessionKey,
-        subscriptions: &HashTable<Subscribed>,
+        subscriptions: &Subscriptions,
         out: &mut O,
     ) {
         let session = &mut self.sessions[key.0 as usize];

@@ -111,7 +111,7 @@ pub(crate) fn write_publish<O: Output>(
             frames.valid |= 1 << index;
         }
         let head = &frames.heads[index];
-        if head.packet_len > online.packet_bytes_max {
+        if head.packet_len > online.packet_bytes_max as usize {
             return Err(DropReason::PacketTooLarge);
         }
         let wire = out.wire(online.connection);
@@ -134,7 +134,7 @@ pub(crate) fn write_publish<O: Output>(
         let topic = if let Aliased::Known(_) = alias { "" } else { shown };
         let head = head_parts(message, topic, layout, own);
         match head.packet_len(version) {
-            Some(len) if len <= online.packet_bytes_max => {}
+            Some(len) if len <= online.packet_bytes_max as usize => {}
             _ => return Err(DropReason::PacketTooLarge),
         }
         let wire = out.wire(online.connection).bytes_mut();

@@ -53,6 +53,7 @@ pub mod source;
 pub mod stats;
 mod subscribe;
 mod subscribers;
+mod subscriptions;
 pub mod time;
 mod will;
 pub mod wire;

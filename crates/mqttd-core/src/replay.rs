@@ -420,7 +420,7 @@ impl Shard {
     pub(crate) fn restore_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
         let hash = self.hash(filter);
         let session = &mut self.sessions[key.0 as usize];
-        let found = session.subscriptions.find_mut(hash, |entry| *entry.filter == *filter);
+        let found = session.subscriptions.find_mut(hash, filter);
         let Some(subscribed) = found else { return };
         subscribed.replays = true;
         let extra = GrantExtra::new(&[subscribed.identifier], None).map(Arc::new);
@@ -441,7 +441,7 @@ impl Shard {
         let hash = self.hash(filter);
         let session = &mut self.sessions[key.0 as usize];
         let uid = session.uid;
-        let found = session.subscriptions.find_mut(hash, |entry| *entry.filter == *filter);
+        let found = session.subscriptions.find_mut(hash, filter);
         let Some(subscribed) = found.filter(|entry| entry.replays != replays) else { return };
         let Some(id) = subscribed.record else { return };
         subscribed.replays = replays;

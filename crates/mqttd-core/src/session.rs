@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use hashbrown::HashTable;
 use mqtt_auth::Who;
 use mqtt_proto::packet::SubscriptionOptions;
 use mqtt_proto::qos::{Receiver, Sender};
@@ -24,6 +23,7 @@ use crate::pace::Bucket;
 use crate::queue::Queue;
 use crate::replay::Replays;
 use crate::source::Source;
+use crate::subscriptions::Subscriptions;
 use crate::time::Instant;
 use crate::will::Will;
 
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     pub(crate) receiver: Receiver,
     /// What waits behind the sender's window, or for the Client to come back.
     pub(crate) queue: Queue,
-    pub(crate) subscriptions: HashTable<Subscribed>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) replays: Replays,
     /// Its own record is in the log.
@@ -69,12 +69,12 @@ pub(crate) struct Online {
     pub(crate) epoch: u64,
     pub(crate) version: Version,
     /// In milliseconds, already one and a half times the Keep Alive; 0: none.
-    pub(crate) keep_alive_millis: u64,
+    pub(crate) keep_alive_millis: u32,
     pub(crate) last_received: Instant,
     /// Output that waited when the Keep Alive last ran out; 0 otherwise.
     pub(crate) backlog_seen: usize,
     /// The Client's Maximum Packet Size.
-    pub(crate) packet_bytes_max: usize,
+    pub(crate) packet_bytes_max: u32,
     /// The Client wants Reason Strings and User Properties (3.1.2.11.7).
     pub(crate) wants_problem_information: bool,
     /// The Authentication Method of CONNECT and how far an exchange has come.
@@ -171,7 +171,7 @@ impl Session {
             sender: Sender::new(),
             receiver: Receiver::new(),
             queue: Queue::default(),
-            subscriptions: HashTable::new(),
+            subscriptions: Subscriptions::default(),
             will: None,
             replays: Replays::default(),
             is_recorded: false,
@@ -200,7 +200,7 @@ impl Session {
 
     /// Its subscription to `filter`.
     pub(crate) fn subscribed(&self, hash: u64, filter: &str) -> Option<&Subscribed> {
-        self.subscriptions.find(hash, |entry| *entry.filter == *filter)
+        self.subscriptions.find(hash, filter)
     }
 }
 

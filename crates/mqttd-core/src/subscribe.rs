@@ -120,7 +120,7 @@ impl Shard {
         out: &mut O,
     ) -> bool {
         let Some(online) = &self.sessions[key.0 as usize].online else { return false };
-        let (max, connection) = (online.packet_bytes_max, online.connection);
+        let (max, connection) = (online.packet_bytes_max as usize, online.connection);
         if max == usize::MAX {
             return true;
         }
@@ -229,36 +229,23 @@ impl Shard {
         let hasher = self.hasher();
         let session = &mut self.sessions[key.0 as usize];
         let (uid, is_durable) = (session.uid, session.is_persistent() && record.is_none());
-        let entry = session.subscriptions.entry(
-            hash,
-            |entry| *entry.filter == *filter,
-            |entry| hasher(&entry.filter),
-        );
-        let is_new = matches!(entry, hashbrown::hash_table::Entry::Vacant(_));
-        let mut entry = entry.or_insert_with(|| Subscribed {
-            filter: Box::from(filter),
-            options,
-            identifier,
-            record,
-            replays: false,
+        let old = session.subscriptions.find(hash, filter);
+        let is_new = old.is_none();
+        let unchanged = old.is_some_and(|old| {
+            let same = old.options == options && old.identifier == identifier;
+            same && old.record.is_some() && !old.replays
         });
-        let subscribed = entry.get_mut();
-        let unchanged = !is_new
-            && subscribed.options == options
-            && subscribed.identifier == identifier
-            && subscribed.record.is_some()
-            && !subscribed.replays;
-        subscribed.replays = false;
-        subscribed.options = options;
-        subscribed.identifier = identifier;
+        let mut record = old.map_or(record, |old| old.record);
         if is_durable && !unchanged {
-            let id = subscribed.record.unwrap_or_else(|| self.journal.new_id());
+            let id = record.unwrap_or_else(|| self.journal.new_id());
             let replays = false;
-            let record =
-                Record::Subscription { session: uid, filter, options, identifier, replays };
-            self.journal.put_as(id, &record, out);
-            subscribed.record = self.journal.is_on().then_some(id);
+            let new = Record::Subscription { session: uid, filter, options, identifier, replays };
+            self.journal.put_as(id, &new, out);
+            record = self.journal.is_on().then_some(id);
         }
+        let subscribed =
+            Subscribed { filter: filter.into(), options, identifier, record, replays: false };
+        session.subscriptions.insert(subscribed, hasher);
         if is_new {
             self.stats.subscriptions += 1;
             if filter.starts_with(SHARE) {
@@ -292,11 +279,7 @@ impl Shard {
     ) -> bool {
         let hash = self.hash(filter);
         let session = &mut self.sessions[key.0 as usize];
-        let Ok(entry) = session.subscriptions.find_entry(hash, |entry| *entry.filter == *filter)
-        else {
-            return false;
-        };
-        let (subscribed, _) = entry.remove();
+        let Some(subscribed) = session.subscriptions.remove(hash, filter) else { return false };
         if let Some(record) = subscribed.record {
             self.journal.kill(record, out);
         }

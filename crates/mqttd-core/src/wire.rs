@@ -1,5 +1,6 @@
 //! Bytes on their way to one connection: copied frames with shared payloads in between.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,9 +13,16 @@ pub struct WireBuffer {
     bytes: Vec<u8>,
     /// Bytes of `bytes` that have been written.
     written: usize,
-    /// Payloads that follow the byte at `at`.
-    shared: VecDeque<SharedPayload>,
-    shared_len: usize,
+    /// Payloads in between, while there are any.
+    shared: Option<Box<SharedPayloads>>,
+}
+
+#[derive(Debug, Default)]
+struct SharedPayloads {
+    /// Each follows the byte at its `at`.
+    list: VecDeque<SharedPayload>,
+    /// Bytes of all that have not been written.
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +36,7 @@ impl WireBuffer {
     /// Bytes that have not been written yet.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.written + self.shared_len
+        self.bytes.len() - self.written + self.shared.as_ref().map_or(0, |shared| shared.len)
     }
 
     /// Nothing waits.
@@ -45,21 +53,22 @@ impl WireBuffer {
 
     /// Lets the payload of `message` follow what has been appended so far.
     pub fn push_payload(&mut self, message: Arc<Message>) {
-        self.shared_len += message.payload().len();
-        self.shared.push_back(SharedPayload { at: self.bytes.len(), message, written: 0 });
+        let shared = self.shared.get_or_insert_default();
+        shared.len += message.payload().len();
+        shared.list.push_back(SharedPayload { at: self.bytes.len(), message, written: 0 });
     }
 
     /// All waiting bytes, when they lie in one piece.
     #[inline]
     pub fn only_chunk(&self) -> Option<&[u8]> {
-        self.shared.is_empty().then(|| &self.bytes[self.written..])
+        self.shared.is_none().then(|| &self.bytes[self.written..])
     }
 
     /// The waiting bytes in order, as slices for a vectored write.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.written;
         let copied = |from: usize, to: usize| &self.bytes[from..to];
-        let mut shared = self.shared.iter();
+        let mut shared = self.shared.iter().flat_map(|shared| &shared.list);
         let mut payload: Option<&[u8]> = None;
         let mut done = false;
         core::iter::from_fn(move || {
@@ -93,22 +102,12 @@ impl WireBuffer {
     /// Marks the first `count` waiting bytes as written.
     pub fn consume(&mut self, mut count: usize) {
         debug_assert!(count <= self.len());
-        while let Some(next) = self.shared.front_mut() {
-            let copied = (next.at - self.written).min(count);
-            self.written += copied;
-            count -= copied;
-            if self.written < next.at {
+        if let Some(mut shared) = self.shared.take() {
+            count = self.consume_shared(&mut shared, count);
+            if !shared.list.is_empty() {
+                self.shared = Some(shared);
                 return;
             }
-            let payload = next.message.payload().len();
-            let taken = (payload - next.written).min(count);
-            next.written += taken;
-            count -= taken;
-            self.shared_len -= taken;
-            if next.written < payload {
-                return;
-            }
-            self.shared.pop_front();
         }
         self.written += count;
         if self.written == self.bytes.len() {
@@ -119,12 +118,31 @@ impl WireBuffer {
         }
     }
 
+    /// Consumes up to and with the last shared payload. Returns what is left of `count`.
+    fn consume_shared(&mut self, shared: &mut SharedPayloads, mut count: usize) -> usize {
+        while let Some(next) = shared.list.front_mut() {
+            let copied = (next.at - self.written).min(count);
+            self.written += copied;
+            count -= copied;
+            if self.written < next.at {
+                break;
+            }
+            let payload = next.message.payload().len();
+            let taken = (payload - next.written).min(count);
+            next.written += taken;
+            count -= taken;
+            shared.len -= taken;
+            if next.written < payload {
+                break;
+            }
+            shared.list.pop_front();
+        }
+        count
+    }
+
     /// Takes the memory of an empty buffer, for use by another connection.
     pub fn take_memory(&mut self) -> Option<Vec<u8>> {
-        (self.is_empty() && self.bytes.capacity() > 0).then(|| {
-            self.shared = VecDeque::new();
-            core::mem::take(&mut self.bytes)
-        })
+        (self.is_empty() && self.bytes.capacity() > 0).then(|| core::mem::take(&mut self.bytes))
     }
 
     /// Gives an unused buffer memory from the pool.
@@ -141,7 +159,8 @@ impl WireBuffer {
 
     fn compact(&mut self) {
         self.bytes.drain(..self.written);
-        self.shared.iter_mut().for_each(|next| next.at -= self.written);
+        let shared = self.shared.iter_mut().flat_map(|shared| &mut shared.list);
+        shared.for_each(|next| next.at -= self.written);
         self.written = 0;
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     place: Arc<ConnectionWaker>,
     /// `place` as the runtime wants it; kept so that polling makes none.
     waker: Waker,
-    pub(crate) about: Box<About>,
+    pub(crate) about: About,
 }
 
 /// Where the connection's stream is.
@@ -126,7 +126,7 @@ impl Connection {
             pace: None,
             waker: Waker::from(Arc::clone(&place)),
             place,
-            about: Box::new(About {
+            about: About {
                 peer,
                 since,
                 bytes_received: 0,
@@ -134,7 +134,7 @@ impl Connection {
                 packets_received: 1,
                 error: None,
                 _permit: permit,
-            }),
+            },
         }
     }
 
