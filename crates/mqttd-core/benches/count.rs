@@ -28,13 +28,15 @@ use mqttd_core::{Output, Shard};
 /// A case does its work N times.
 type Case = fn(u64);
 
-const CASES: [(&str, Case); 18] = [
+const CASES: [(&str, Case); 20] = [
     ("decode-publish-qos0", |n| decode(n, Version::V311, QoS::AtMostOnce)),
     ("decode-publish-qos1-v5-properties", |n| decode(n, Version::V5, QoS::AtLeastOnce)),
     ("encode-publish-qos0", |n| encode(n, Version::V311, QoS::AtMostOnce)),
     ("encode-publish-qos1-v5-properties", |n| encode(n, Version::V5, QoS::AtLeastOnce)),
-    ("match-exact-of-10000", |n| matching(n, |i| format!("site/{}/device/{i}/state", i % 50))),
-    ("match-wildcards-of-10000", |n| matching(n, wildcard)),
+    ("match-exact-of-100", |n| matching(n, 100, topic_of)),
+    ("match-exact-of-10000", |n| matching(n, 10_000, topic_of)),
+    ("match-exact-of-100000", |n| matching(n, 100_000, topic_of)),
+    ("match-wildcards-of-10000", |n| matching(n, 10_000, wildcard)),
     ("path-qos0", |n| path(n, Version::V311, QoS::AtMostOnce, false, 1)),
     ("path-qos1", |n| path(n, Version::V311, QoS::AtLeastOnce, false, 1)),
     ("path-qos2", |n| path(n, Version::V311, QoS::ExactlyOnce, false, 1)),
@@ -147,12 +149,13 @@ fn wildcard(number: u64) -> String {
     }
 }
 
-fn matching(count: u64, filter: fn(u64) -> String) {
+/// The cost of one topic must not depend on how many filters there are.
+fn matching(count: u64, filters: u64, filter: fn(u64) -> String) {
     let mut trie = FilterTrie::new(7);
-    for number in 0..10_000 {
+    for number in 0..filters {
         *trie.get_or_insert_with(&filter(number), || 0u64) += 1;
     }
-    let topics: Vec<_> = (0..64).map(|it| it * 151).map(topic_of).collect();
+    let topics: Vec<_> = (0..64).map(|it| it * 151 % filters).map(topic_of).collect();
     for turn in 0..count {
         let mut found = 0;
         trie.visit(black_box(&topics[turn as usize % topics.len()]), |value| found += value);

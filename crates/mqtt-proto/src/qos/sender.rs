@@ -16,7 +16,7 @@
 
 use super::{QoS, ring::Ring};
 use crate::packet_id::PacketIdentifier;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 use core::num::NonZeroU16;
 
@@ -129,9 +129,10 @@ impl fmt::Display for RestoreError {
 impl core::error::Error for RestoreError {}
 
 /// The exchanges in flight towards one peer. `T` is what must be sent again until it is
-/// acknowledged. With at most one exchange it owns no heap memory.
+/// acknowledged. It owns no heap memory before the first exchange, and little with one at a time.
 pub struct Sender<T> {
-    exchanges: Ring<Exchange<T>>,
+    /// `None` before the first one: most Clients only publish.
+    exchanges: Option<Box<Ring<Exchange<T>>>>,
     /// Exchanges not yet sent again on this connection.
     owed: u16,
     window: NonZeroU16,
@@ -146,7 +147,7 @@ impl<T> Sender<T> {
     /// Nothing in flight, and the window that the standard has when the peer announces none:
     /// 65,535.
     pub const fn new() -> Self {
-        Self { exchanges: Ring::new(), owed: 0, window: NonZeroU16::MAX }
+        Self { exchanges: None, owed: 0, window: NonZeroU16::MAX }
     }
 
     /// How many exchanges may be in flight at a time.
@@ -163,13 +164,21 @@ impl<T> Sender<T> {
     /// Can something be published now? False too while old messages are still to be sent again.
     pub fn has_room(&self) -> bool {
         self.owed == 0
-            && self.exchanges.len() < self.window.get()
-            && self.exchanges.has_identifier()
+            && self.count() < self.window.get()
+            && self.exchanges.as_ref().is_none_or(|ring| ring.has_identifier())
     }
 
     /// Exchanges in flight, those waiting to be sent again included.
     pub fn in_flight(&self) -> usize {
-        usize::from(self.exchanges.len())
+        usize::from(self.count())
+    }
+
+    fn count(&self) -> u16 {
+        self.exchanges.as_ref().map_or(0, |ring| ring.len())
+    }
+
+    fn ring(&mut self) -> &mut Ring<Exchange<T>> {
+        self.exchanges.get_or_insert_with(|| Box::new(Ring::new()))
     }
 
     /// Exchanges that were not yet sent again on this connection because the window is full.
@@ -185,7 +194,7 @@ impl<T> Sender<T> {
         }
         let exactly_once = qos == QoS::ExactlyOnce;
         let exchange = Exchange::Publish { message, exactly_once, sent: true };
-        PacketIdentifier::new(self.exchanges.push(exchange))
+        PacketIdentifier::new(self.ring().push(exchange))
     }
 
     /// PUBACK, with any reason: the exchange has ended and the message comes back.
@@ -234,13 +243,14 @@ impl<T> Sender<T> {
     /// sent again, in the original order \[MQTT-4.4.0-1\] \[MQTT-4.6.0-1\], as far as the window
     /// allows. When [`Sender::owed`] is not zero then, go on with [`Sender::resend_more`].
     pub fn resend(&mut self, send: impl FnMut(Resend<'_, T>)) {
-        self.exchanges.rewind();
-        self.exchanges.go_on(|_, exchange| {
+        let Some(ring) = &mut self.exchanges else { return };
+        ring.rewind();
+        ring.go_on(|_, exchange| {
             exchange.set_sent(false);
             true
         });
-        self.exchanges.rewind();
-        self.owed = self.exchanges.len();
+        ring.rewind();
+        self.owed = ring.len();
         self.resend_more(send);
     }
 
@@ -251,8 +261,9 @@ impl<T> Sender<T> {
             return;
         }
         let window = self.window.get();
-        let mut used = self.exchanges.len() - self.owed;
-        self.exchanges.go_on(|id, exchange| {
+        let Some(ring) = &mut self.exchanges else { return };
+        let mut used = ring.len() - self.owed;
+        ring.go_on(|id, exchange| {
             if exchange.sent() {
                 return true;
             }
@@ -272,7 +283,7 @@ impl<T> Sender<T> {
 
     /// The exchanges in the order of publishing, for saving.
     pub fn iter(&self) -> impl Iterator<Item = InFlight<'_, T>> {
-        self.exchanges.iter().filter_map(|(id, exchange)| {
+        self.exchanges.iter().flat_map(|ring| ring.iter()).filter_map(|(id, exchange)| {
             let (id, state) = (PacketIdentifier::new(id)?, exchange.state());
             Some(InFlight { id, qos: state.qos(), state, message: exchange.message() })
         })
@@ -289,7 +300,7 @@ impl<T> Sender<T> {
         state: SenderState,
         message: Option<T>,
     ) -> Result<(), RestoreError> {
-        if self.exchanges.get_mut(id.get()).is_some() {
+        if self.ring().get_mut(id.get()).is_some() {
             return Err(RestoreError::IdentifierInUse);
         }
         let exchange = match (state, message) {
@@ -300,7 +311,7 @@ impl<T> Sender<T> {
             }
             (_, None) => return Err(RestoreError::MessageMissing),
         };
-        self.exchanges.push_as(id.get(), exchange);
+        self.ring().push_as(id.get(), exchange);
         self.owed += 1;
         Ok(())
     }
@@ -309,7 +320,7 @@ impl<T> Sender<T> {
     /// last exchanges may have been forgotten: a receiver that still holds their identifiers would
     /// take a new message for a repetition.
     pub fn begin_at(&mut self, id: PacketIdentifier) {
-        self.exchanges.begin_at(id.get());
+        self.ring().begin_at(id.get());
     }
 
     /// Ends those QoS 1 exchanges for whose message `expired` says true, and returns how many.
@@ -335,7 +346,7 @@ impl<T> Sender<T> {
         id: PacketIdentifier,
         fits: impl FnOnce(SenderState) -> bool,
     ) -> Result<&mut Exchange<T>, SenderOffence> {
-        match self.exchanges.get_mut(id.get()) {
+        match self.exchanges.as_mut().and_then(|ring| ring.get_mut(id.get())) {
             None => Err(SenderOffence::UnknownIdentifier),
             Some(exchange) if fits(exchange.state()) => Ok(exchange),
             Some(exchange) => Err(SenderOffence::WrongPacket(exchange.state())),
@@ -343,7 +354,7 @@ impl<T> Sender<T> {
     }
 
     fn finish(&mut self, id: PacketIdentifier) -> Option<Exchange<T>> {
-        let exchange = self.exchanges.remove(id.get())?;
+        let exchange = self.exchanges.as_mut()?.remove(id.get())?;
         self.owed -= u16::from(!exchange.sent());
         Some(exchange)
     }
@@ -358,7 +369,7 @@ impl<T> Default for Sender<T> {
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
-            .field("in_flight", &self.exchanges.len())
+            .field("in_flight", &self.count())
             .field("owed", &self.owed)
             .field("window", &self.window)
             .finish_non_exhaustive()
