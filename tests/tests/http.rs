@@ -386,6 +386,37 @@ fn http_over_tls_with_client_certificates() {
     assert!(said.out().starts_with("HTTP/1.1 200 OK\r\n"), "{said}\n{}", broker.log());
 }
 
+/// Who shows a certificate is its user, for HTTP as for MQTT.
+#[test]
+fn a_certificate_names_the_user_of_a_page() {
+    only_our_broker!("http_api came with 2.1");
+    let authority = Authority::new("Test-CA");
+    authority.server("server");
+    authority.client("alice");
+    authority.client("bob");
+    let port = Port::take().number;
+    let text = format!(
+        "acl_file {{dir}}/acl\nlistener {port} 127.0.0.1\nprotocol http_api\n\
+         certfile {{dir}}/server.crt\nkeyfile {{dir}}/server.key\ncafile {}\n\
+         require_certificate true\nuse_identity_as_username true\nlistener {{port}} 127.0.0.1\n",
+        authority.ca()
+    );
+    let broker = Broker::prepared(broker_under_test(), &text);
+    authority.install(&broker, "server");
+    broker.write("acl", "user alice\ntopic read /metrics\n");
+    let broker = broker.started();
+    for (name, status) in [("alice", "200 OK"), ("bob", "401 Unauthorized")] {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["s_client", "-quiet", "-CAfile", &authority.ca()]);
+        command.args(["-cert", &authority.file(&format!("{name}.crt"))]);
+        command.args(["-key", &authority.file(&format!("{name}.key"))]);
+        command.args(["-connect", &format!("127.0.0.1:{port}")]);
+        let said = process::run(command, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let wanted = format!("HTTP/1.1 {status}\r\n");
+        assert!(said.out().starts_with(&wanted), "{name}: {said}\n{}", broker.log());
+    }
+}
+
 /// `X-Forwarded-For` counts from a trusted proxy only.
 #[test]
 fn forwarded_addresses_count_from_trusted_proxies() {

@@ -58,7 +58,7 @@ enum Turned {
 enum Arrived {
     AtItsShard,
     /// It speaks HTTP, which has deadlines of its own.
-    Http(Stream, Request, Permit),
+    Http(Stream, Request, Option<String>, Permit),
 }
 
 /// Who a Client has turned out to be.
@@ -96,8 +96,8 @@ pub(crate) async fn receive(
     let arrival = tokio::time::timeout(CONNECT_TIMEOUT, visitor.receive(stream, permit)).await;
     let text = match arrival {
         Ok(Ok(Arrived::AtItsShard)) => return,
-        Ok(Ok(Arrived::Http(stream, request, _permit))) => {
-            match visitor.serve_http(stream, request).await {
+        Ok(Ok(Arrived::Http(stream, request, user, _permit))) => {
+            match visitor.serve_http(stream, request, user).await {
                 Ok(()) => return,
                 Err(text) => text,
             }
@@ -170,7 +170,9 @@ impl Visitor<'_> {
         let spoken = transport::open(door, message_bytes_max, peer, may_come, stream).await?;
         let (mut stream, certificate_user) = match spoken {
             Spoken::Mqtt(stream, certificate_user) => (stream, certificate_user),
-            Spoken::Http(stream, request) => return Ok(Arrived::Http(stream, request, permit)),
+            Spoken::Http(stream, request, user) => {
+                return Ok(Arrived::Http(stream, request, user, permit));
+            }
         };
         let mut bytes = Vec::new();
         let turned = match self.read_connect(&mut stream, &mut bytes).await {
@@ -196,11 +198,16 @@ impl Visitor<'_> {
         }
     }
 
-    async fn serve_http(&self, stream: Stream, request: Request) -> Result<(), String> {
+    async fn serve_http(
+        &self,
+        stream: Stream,
+        request: Request,
+        certificate_user: Option<String>,
+    ) -> Result<(), String> {
         let (broker, live, door) = (self.broker, self.live, self.door);
         let listener = self.listener;
         let peer = self.peer;
-        Visit { broker, live, door, listener, peer, request }.serve(stream).await
+        Visit { broker, live, door, listener, peer, request, certificate_user }.serve(stream).await
     }
 
     /// Reads until a whole CONNECT is at the front of `bytes`; returns its length.

@@ -15,8 +15,8 @@ use crate::live::Door;
 pub(crate) enum Spoken {
     /// MQTT, with the user name that a certificate gives.
     Mqtt(Stream, Option<String>),
-    /// HTTP, with the request.
-    Http(Stream, Request),
+    /// HTTP, with the request and the user name likewise.
+    Http(Stream, Request, Option<String>),
 }
 
 /// What the bytes below MQTT have said of the Client.
@@ -63,7 +63,7 @@ pub(crate) async fn open(
             if !is_known {
                 may_come(peer)?;
             }
-            return Ok(Spoken::Http(stream, request));
+            return Ok(Spoken::Http(stream, request, username));
         }
         Protocol::Websockets => match Request::read(&mut stream).await {
             Ok(request) => request,
@@ -79,7 +79,7 @@ pub(crate) async fn open(
         may_come(peer)?;
     }
     if web.http_dir.is_some() && !request.wants_websocket() {
-        return Ok(Spoken::Http(stream, request));
+        return Ok(Spoken::Http(stream, request, username));
     }
     let options = AcceptOptions { allowed_origins: &web.origins, max_message: message_bytes_max };
     let upgraded = websocket::upgrade(stream, request, options).await;

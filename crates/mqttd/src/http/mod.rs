@@ -38,6 +38,8 @@ pub(crate) struct Visit<'v> {
     pub(crate) listener: ListenerId,
     pub(crate) peer: PeerAddress,
     pub(crate) request: Request,
+    /// Whom the certificate names, where the listener goes by that.
+    pub(crate) certificate_user: Option<String>,
 }
 
 /// An answer; its body is whole or comes from a file.
@@ -124,6 +126,7 @@ impl Visit<'_> {
         };
         let login = self.request.header("authorization").map(credentials);
         let username = match (login, &self.door.passwords) {
+            _ if self.certificate_user.is_some() => self.certificate_user.clone(),
             (Some(Some((user, password))), Some(passwords)) => {
                 let (broker, live, peer) = (&**self.broker, self.live, &self.peer);
                 let stranger = Stranger { broker, live, peer };
