@@ -406,6 +406,81 @@ fn a_second_instance_gives_up_when_the_first_keeps_the_lock() {
     room.run(&["-b", "-I", "1", "pw", "ann", "x"]).succeeds();
 }
 
+/// Whoever reads while users are added sees the old file or the new one, whole.
+#[test]
+fn a_reader_never_sees_half_a_file() {
+    let room = Room::new();
+    room.write("pw", "");
+    let path = room.path("pw");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let over = &is_over;
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let (mut reads, mut users) = (0, 0);
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).expect("there is a file at any time");
+                let now = PasswordFile::parse(&text).expect("a whole file").0.len();
+                assert!(now >= users, "{users} users became {now}");
+                (reads, users) = (reads + 1, now);
+            }
+            reads
+        });
+        for number in 0..30 {
+            room.run(&["-b", "-I", "1", "pw", &format!("user{number}"), "x"]).succeeds();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(reading.join().unwrap() > 30, "hardly ever looked");
+    });
+}
+
+/// The same lines to both tools, each in a folder of its own: the same exit code, the same users
+/// with the same kind of hash, and hashes that let the same passwords in.
+#[test]
+fn flags_do_what_they_do_in_debians_tool() {
+    if !has_peer("mosquitto_passwd") {
+        return;
+    }
+    let (left, right) = (Room::new(), Room::new());
+    for room in [&left, &right] {
+        room.write("plain", "ann:one\nbob:two\n");
+        symlink(TOOL, room.path("ours")).unwrap();
+    }
+    let users = |room: &Room, file: &str| -> Vec<(String, String)> {
+        let text = fs::read_to_string(room.path(file)).unwrap_or_default();
+        let entries = text.lines().filter_map(|line| line.split_once(':'));
+        entries.map(|(user, hash)| (user.to_owned(), hash[..3].to_owned())).collect()
+    };
+    for args in [
+        &["-b", "none", "ann", "x"][..],
+        &["-c", "-b", "pw", "ann", "first"],
+        &["-b", "pw", "bob", "second"],
+        &["-b", "pw", "ann", "third"],
+        &["-H", "sha512", "-b", "pw", "eve", "fourth"],
+        &["-H", "sha512-pbkdf2", "-b", "pw", "dan", "fifth"],
+        &["-H", "nothing", "-b", "pw", "zoe", "x"],
+        &["-D", "pw", "bob"],
+        &["-c", "-D", "pw", "ann"],
+        &["-D", "-b", "pw", "ann"],
+        &["-U", "plain"],
+        &["-U", "none"],
+        &["-b", "pw", "ann"],
+        &["-b", "pw"],
+        &["-b", "pw", "a:b", "x"],
+        &["-c", "-b", "pw", "only", "sixth"],
+    ] {
+        let ours = Ended::of(left.command(TOOL, args).output().unwrap());
+        let theirs = Ended::of(right.command("mosquitto_passwd", args).output().unwrap());
+        assert_eq!(ours.code == 0, theirs.code == 0, "{args:?}: {ours:?} beside {theirs:?}");
+        for file in ["pw", "plain", "none"] {
+            assert_eq!(users(&left, file), users(&right, file), "{args:?}: {file}");
+        }
+    }
+    for room in [&left, &right] {
+        assert_eq!(verify(&room.read("pw"), "only", "sixth"), Verdict::Accepted);
+        assert_eq!(verify(&room.read("plain"), "bob", "two"), Verdict::Accepted);
+    }
+}
+
 #[test]
 fn the_name_of_mosquittos_tool_works_the_same() {
     let room = Room::new();
