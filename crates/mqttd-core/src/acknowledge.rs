@@ -43,9 +43,6 @@ pub(crate) enum Answer {
 pub(crate) struct Wait {
     pub(crate) need: Lsn,
     pub(crate) confirms: u16,
-    /// Once other shards have confirmed, this is recorded as received with QoS 2. Not before: after
-    /// a crash the repeated PUBLISH would be answered and never reach them.
-    pub(crate) received: Option<Origin>,
 }
 
 impl Wait {
@@ -57,7 +54,7 @@ impl Wait {
 
 impl From<&Routed> for Wait {
     fn from(routed: &Routed) -> Self {
-        Self { need: routed.need, confirms: routed.confirms, received: None }
+        Self { need: routed.need, confirms: routed.confirms }
     }
 }
 
@@ -65,7 +62,10 @@ impl From<&Routed> for Wait {
 struct Held {
     wait: Wait,
     failed: bool,
-    /// What `wait.received` names has been recorded.
+    /// Once other shards have confirmed, this is recorded as received with QoS 2. Not before: after
+    /// a crash the repeated PUBLISH would be answered and never reach them.
+    received: Option<Origin>,
+    /// That has been done.
     is_recorded: bool,
     session: SessionAddress,
     epoch: u64,
@@ -113,12 +113,16 @@ impl HeldAnswers {
 }
 
 impl Shard {
-    /// Sends the answer, now or when the wait is over.
+    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP, now or when the wait is over.
+    ///
+    /// Its parts come one by one: an [`Answer`] made by the caller and copied here would wait for
+    /// every write to memory before it, and those of a message that is queued are slow.
     #[inline]
     pub(crate) fn acknowledge<O: Output>(
         &mut self,
         key: SessionKey,
-        answer: Answer,
+        packet_type: PacketType,
+        (packet_id, reason): (PacketIdentifier, ReasonCode),
         wait: Wait,
         out: &mut O,
     ) {
@@ -126,32 +130,47 @@ impl Shard {
         let session = &mut self.sessions[key.0 as usize];
         let Some(online) = &mut session.online else { return };
         if !ready || online.held > 0 {
-            self.hold(key, answer, wait, out);
-            return;
-        }
-        match answer {
-            Answer::Ack { packet_type, packet_id, reason: ReasonCode::Success }
-                if !self.settings.debug =>
-            {
-                if packet_type == PacketType::Puback {
-                    online.receiving = online.receiving.saturating_sub(1);
-                }
-                let wire = out.wire(online.connection).bytes_mut();
-                Ack::success(packet_id)
-                    .encode(packet_type, online.version, wire)
-                    .expect("an acknowledgement of four bytes fits");
-                self.stats.packets_sent += 1;
+            let answer = Answer::Ack { packet_type, packet_id, reason };
+            self.hold(key, answer, wait, None, out);
+        } else if reason == ReasonCode::Success && !self.settings.debug {
+            if packet_type == PacketType::Puback {
+                online.receiving = online.receiving.saturating_sub(1);
             }
-            answer => self.write_answer(key, &answer, out),
+            let wire = out.wire(online.connection).bytes_mut();
+            Ack::success(packet_id)
+                .encode(packet_type, online.version, wire)
+                .expect("an acknowledgement of four bytes fits");
+            self.stats.packets_sent += 1;
+        } else {
+            self.write_answer(key, &Answer::Ack { packet_type, packet_id, reason }, out);
         }
     }
 
-    /// Sends the answer behind all that are held now.
+    /// Sends any answer, now or when the wait is over.
+    pub(crate) fn answer<O: Output>(
+        &mut self,
+        key: SessionKey,
+        answer: Answer,
+        wait: Wait,
+        out: &mut O,
+    ) {
+        let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
+        let Some(online) = &self.sessions[key.0 as usize].online else { return };
+        if ready && online.held == 0 {
+            self.write_answer(key, &answer, out);
+        } else {
+            self.hold(key, answer, wait, None, out);
+        }
+    }
+
+    /// Sends the answer behind all that are held now, after `received` has been recorded.
+    #[inline]
     pub(crate) fn hold<O: Output>(
         &mut self,
         key: SessionKey,
         answer: Answer,
         wait: Wait,
+        received: Option<Origin>,
         out: &mut O,
     ) {
         let session = &mut self.sessions[key.0 as usize];
@@ -164,7 +183,7 @@ impl Shard {
         let epoch = online.epoch;
         let session = address(key, session);
         let (failed, is_recorded) = (false, false);
-        let held = Held { wait, failed, is_recorded, session, epoch, answer };
+        let held = Held { wait, failed, received, is_recorded, session, epoch, answer };
         self.held.queue.push_back(held);
     }
 
@@ -245,7 +264,7 @@ impl Shard {
             if front.wait.confirms > 0 || front.wait.need > durable {
                 return;
             }
-            let received = front.wait.received;
+            let received = front.received;
             if let (Some(origin), false, false) = (received, front.is_recorded, front.failed) {
                 front.is_recorded = true;
                 let to = front.session;

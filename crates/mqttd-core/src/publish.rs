@@ -130,8 +130,7 @@ impl Shard {
     ) -> Result<(), Offence> {
         self.begin_receiving(key)?;
         let (reason, wait) = self.accept(key, message, None, None, now, out);
-        let answer = Answer::Ack { packet_type: PacketType::Puback, packet_id, reason };
-        self.acknowledge(key, answer, wait, out);
+        self.acknowledge(key, PacketType::Puback, (packet_id, reason), wait, out);
         Ok(())
     }
 
@@ -150,10 +149,11 @@ impl Shard {
         if session.receiver.contains(packet_id) {
             // The first answer may still wait, even one of an earlier connection.
             if is_durable && !session.has_received_record(packet_id) {
-                self.hold(key, ack(ReasonCode::Success), Wait::default(), out);
+                self.hold(key, ack(ReasonCode::Success), Wait::default(), None, out);
             } else {
                 let need = if is_durable { self.journal.appended() } else { Lsn::default() };
-                self.acknowledge(key, ack(ReasonCode::Success), Wait::for_log(need), out);
+                let ack = (packet_id, ReasonCode::Success);
+                self.acknowledge(key, PacketType::Pubrec, ack, Wait::for_log(need), out);
             }
             return Ok(());
         }
@@ -169,18 +169,15 @@ impl Shard {
         if reason.is_error() {
             self.refuse_received(key, packet_id, out);
             self.forget_begun(of, packet_id, out);
-        } else if wait.confirms > 0 || is_repeated {
-            wait.received = origin;
+        } else if origin.is_some() && (wait.confirms > 0 || is_repeated) {
+            // Behind those before it, which the order of their numbers asks for.
+            self.hold(key, ack(reason), wait, origin, out);
+            self.release(out);
+            return Ok(());
         } else if is_durable {
             wait.need = self.record_received(of, packet_id, None, out);
         }
-        if wait.received.is_some() {
-            // Behind those before it, which the order of their numbers asks for.
-            self.hold(key, ack(reason), wait, out);
-            self.release(out);
-        } else {
-            self.acknowledge(key, ack(reason), wait, out);
-        }
+        self.acknowledge(key, PacketType::Pubrec, (packet_id, reason), wait, out);
         Ok(())
     }
 
@@ -378,8 +375,7 @@ impl Shard {
         if self.forget_received(key, packet_id, out) {
             wait.need = self.journal.appended();
         }
-        let answer = Answer::Ack { packet_type: PacketType::Pubcomp, packet_id, reason };
-        self.acknowledge(key, answer, wait, out);
+        self.acknowledge(key, PacketType::Pubcomp, (packet_id, reason), wait, out);
     }
 
     fn forget_received<O: Output>(
@@ -433,7 +429,7 @@ impl Shard {
     ) -> Result<(), Offence> {
         let packet_id = ack.packet_id;
         let session = &mut self.sessions[key.0 as usize];
-        let release = |reason| Answer::Ack { packet_type: PacketType::Pubrel, packet_id, reason };
+        let pubrel = PacketType::Pubrel;
         match session.sender.pubrec(packet_id, ack.reason.is_error()) {
             Ok(PubrecOutcome::Release(flight)) => {
                 let mut wait = Wait::default();
@@ -444,10 +440,11 @@ impl Shard {
                     wait.need = self.journal.appended();
                 }
                 self.landed(key, flight, out);
-                self.acknowledge(key, release(ReasonCode::Success), wait, out);
+                self.acknowledge(key, pubrel, (packet_id, ReasonCode::Success), wait, out);
             }
             Ok(PubrecOutcome::ReleaseAgain) => {
-                self.acknowledge(key, release(ReasonCode::Success), Wait::default(), out);
+                let ack = (packet_id, ReasonCode::Success);
+                self.acknowledge(key, pubrel, ack, Wait::default(), out);
             }
             Ok(PubrecOutcome::Refused(flight)) => {
                 self.journal.completed(&mut session.records, packet_id, out);
@@ -460,7 +457,7 @@ impl Shard {
             Err(SenderOffence::UnknownIdentifier) if ack.reason.is_error() => {}
             Err(SenderOffence::UnknownIdentifier) => {
                 let reason = ReasonCode::PacketIdentifierNotFound;
-                self.acknowledge(key, release(reason), Wait::default(), out);
+                self.acknowledge(key, pubrel, (packet_id, reason), Wait::default(), out);
             }
             Err(SenderOffence::WrongPacket(_)) => return Err(Offence::PacketIdentifierUnknown),
         }

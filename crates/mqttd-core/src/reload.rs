@@ -53,7 +53,7 @@ impl Shard {
             for packet_id in self.drop_denied_flights(key, out) {
                 let reason = ReasonCode::Success;
                 let answer = Answer::Ack { packet_type: PacketType::Pubrel, packet_id, reason };
-                self.acknowledge(key, answer, Wait::default(), out);
+                self.answer(key, answer, Wait::default(), out);
             }
             self.pump(key, now, out);
         }

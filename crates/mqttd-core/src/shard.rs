@@ -328,7 +328,7 @@ impl Shard {
                 if let Some(token) = confirm {
                     let appended = self.journal.appended();
                     let need = if appended > before { appended } else { Lsn::default() };
-                    self.confirm(from, token, Wait { need, confirms, ..Wait::default() }, out);
+                    self.confirm(from, token, Wait { need, confirms }, out);
                 }
             }
             Envelope::Settled { up_to } => self.settled(up_to, out),

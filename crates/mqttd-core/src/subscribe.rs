@@ -75,7 +75,7 @@ impl Shard {
             }
         }
         let answer = Answer::Suback { packet_id: subscribe.packet_id, codes, new };
-        self.acknowledge(key, answer, wait, out);
+        self.answer(key, answer, wait, out);
         if self.sessions[key.0 as usize].online.as_ref().is_some_and(|online| online.held == 0) {
             self.pump_replays(key, now, out);
         }
@@ -107,7 +107,7 @@ impl Shard {
             })
             .collect();
         let answer = Answer::Unsuback { packet_id: unsubscribe.packet_id, codes };
-        self.acknowledge(key, answer, self.since(before), out);
+        self.answer(key, answer, self.since(before), out);
     }
 
     /// Whether SUBACK or UNSUBACK with so many codes is within the Client's Maximum Packet Size; if

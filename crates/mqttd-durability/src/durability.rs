@@ -526,6 +526,11 @@ impl<A: Around> Durability<A> {
         outcomes
     }
 
+    /// Bytes of records that the next commit writes.
+    pub fn staged_bytes(&self) -> usize {
+        self.store.staged_bytes()
+    }
+
     /// When the log wants a turn: for a background write or sync, or to try again.
     pub fn sync_due(&self) -> Option<Monotonic> {
         let sync = self.unsynced_since.filter(|_| !self.is_syncing);

@@ -88,7 +88,8 @@ impl<D: Disk> Store<D> {
     }
 
     pub(crate) fn clear_batch(&mut self) {
-        const KEPT: usize = 1 << 20;
+        // A turn of 16 busy publishers makes 1.5 MB.
+        const KEPT: usize = 2 << 20;
         self.batch.buf.clear();
         self.batch.buf.shrink_to(KEPT);
         self.batch.undo.clear();

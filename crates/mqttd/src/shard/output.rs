@@ -78,6 +78,11 @@ impl Body {
         }
     }
 
+    /// Bytes of records that the next commit writes.
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.durability.as_ref().map_or(0, Durability::staged_bytes)
+    }
+
     /// A packet has arrived, for the debug log.
     pub(crate) fn received(&self, client_id: &str, packet: &Packet<'_>) {
         wording::received(client_id, packet, |text| self.logger.line(LogType::Debug, text));

@@ -18,6 +18,10 @@ pub(super) const READ_BYTES: usize = 64 * 1024;
 /// in a buffer of the connection's.
 const MOVED_BYTES_MAX: usize = 8 * 1024;
 
+/// Records of a turn after which they are written before the next socket is read: what is handed
+/// to the system while it is still in the processor's cache costs less, and so do the answers.
+const STAGED_BYTES_MAX: usize = 64 * 1024;
+
 /// Output that may wait for a connection before nothing more is read from it: a Client that does
 /// not read its answers does not get to ask for more.
 const UNREAD_OUTPUT_MAX: usize = mqttd_core::limits::OUTPUT_BYTES_MAX;
@@ -54,6 +58,9 @@ impl ShardTask {
                 self.body.touch(key);
             }
             self.read(key);
+            if self.body.staged_bytes() > STAGED_BYTES_MAX {
+                self.keep_records();
+            }
         }
         self.keys = keys;
     }

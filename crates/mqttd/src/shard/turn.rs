@@ -330,7 +330,7 @@ impl ShardTask {
     // === The end of the turn ===
 
     /// Writes the records and tells the shard, until it has no more to say.
-    fn keep_records(&mut self) {
+    pub(super) fn keep_records(&mut self) {
         loop {
             self.body.commit();
             if self.body.outcomes.is_empty() {
