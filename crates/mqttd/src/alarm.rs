@@ -1,6 +1,6 @@
 //! Waiting for a moment. On Linux by a timer descriptor, which the kernel watches among the
-//! sockets: a runtime without timers of its own sleeps without a timeout, and each message of a quiet broker
-//! is spared setting one and taking it back.
+//! sockets: a runtime without timers of its own sleeps without a timeout, and each message of a
+//! quiet broker is spared setting one and taking it back.
 
 use std::future::poll_fn;
 use std::pin::Pin;
