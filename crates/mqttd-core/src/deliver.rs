@@ -9,7 +9,7 @@ use crate::drops::DropReason;
 use crate::envelope::{Envelope, SessionAddress};
 use crate::exchange::Receipt;
 use crate::frames::{Frames, Layout, qos0_backlog_max, wire_is_full, write_publish};
-use crate::grant::Grant;
+use crate::grant::{Grant, NoLocal};
 use crate::ids::{Lsn, SessionKey};
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::matching::{Matched, ShardSet};
@@ -183,8 +183,10 @@ impl Shard {
         out: &mut O,
     ) {
         let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
-        if grant.no_local && message.publisher == Some(session.uid) {
-            return;
+        let mut grant = grant;
+        if grant.no_local != NoLocal::Never && message.publisher == Some(session.uid) {
+            let Some(own) = grant.for_own() else { return };
+            grant = own;
         }
         if let Some(acl) = &self.settings.listener(session.listener).acl {
             if !acl.check(&session.who(), Action::Deliver, message.topic).is_allowed() {

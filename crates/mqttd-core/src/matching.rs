@@ -195,7 +195,7 @@ fn target(entry: &Subscriber) -> Target {
 }
 
 /// One entry for each session: the highest QoS [MQTT-3.3.4-2] and every Subscription Identifier
-/// [MQTT-3.3.4-4]. No Local holds only when all of the subscriptions ask for it.
+/// [MQTT-3.3.4-4]. With No Local on some of them, the session's own messages go by the others.
 fn merge(targets: &mut Vec<Target>) {
     targets.sort_by_key(|target| target.session);
     targets.dedup_by(|next, first| {

@@ -115,3 +115,34 @@ fn a_subscription_too_many_is_refused_in_the_words_of_the_version() {
         ann.sends(subscribe("more", 1).and("c", 0)).expects(suback(1, &[0x97, 0]));
     }
 }
+
+/// Own messages come by the subscriptions without No Local, and with their QoS and identifiers.
+#[test]
+fn no_local_on_some_of_several_subscriptions() {
+    let world = World::new();
+    let ann = world.connects(v5("ann"));
+    let subscribes = |filter: &str, qos, number, is_local: bool| {
+        let one = subscribe(filter, qos).identifier(number);
+        let one = if is_local { one } else { one.no_local() };
+        ann.sends(one).expects(suback(1, &[qos]));
+    };
+    subscribes("a/+", 2, 1, false);
+    subscribes("a/#", 1, 2, false);
+    ann.sends(publish("a/b", "mine")).expects_nothing();
+    subscribes("#", 0, 3, true);
+    ann.sends(publish("a/b", "mine").qos1(1));
+    ann.expects(publish("a/b", "mine").with(identified(3))).expects(puback(1)).expects_nothing();
+    subscribes("+/b", 1, 4, true);
+    ann.sends(publish("a/b", "mine").qos1(1));
+    let Some(Said::Publish(mut got)) = ann.hears() else { panic!("no message") };
+    got.props.sort_by_key(|prop| format!("{prop:?}"));
+    let own = publish("a/b", "mine").qos1(1);
+    assert_eq!(got, own.with(identified(3)).with(identified(4)));
+    ann.expects(puback(1)).expects_nothing();
+
+    let bob = world.connects(v5("bob"));
+    bob.sends(publish("a/b", "his").qos2(1));
+    let Some(Said::Publish(got)) = ann.hears() else { panic!("no message") };
+    assert_eq!((got.qos, got.props.len()), (mqtt_proto::QoS::ExactlyOnce, 4));
+    ann.expects_nothing();
+}
