@@ -335,7 +335,9 @@ fn reauthentication_looks_at_the_reloaded_file() {
     let broker = guarded();
     let mut alice = alice(&broker);
     let old = std::fs::read_to_string(broker.file("pwfile")).unwrap();
-    broker.write("pwfile", &old.replace("alice:", "alicia:"));
+    // Alice has Bob's password now; one who is in the file no longer would be sent away at once.
+    let new = old.replace("alice:", "carol:").replace("bob:", "alice:").replace("carol:", "bob:");
+    broker.write("pwfile", &new);
     broker.hup();
     let is_gone = process::until(|| {
         let login = ["-u", "alice", "-P", "secret", "-t", "t", "-m", "x"];

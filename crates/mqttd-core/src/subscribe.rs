@@ -121,7 +121,7 @@ impl Shard {
     ) -> bool {
         let Some(online) = &self.sessions[key.0 as usize].online else { return false };
         let (max, connection) = (online.packet_bytes_max as usize, online.connection);
-        if max == usize::MAX {
+        if max == u32::MAX as usize {
             return true;
         }
         // Packet Identifier and property length, then the codes.
