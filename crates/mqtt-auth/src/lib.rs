@@ -5,6 +5,16 @@
 //! reads files, brings the salt of a new hash, and decides on which thread a slow hash runs.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
 
 extern crate alloc;
 

@@ -3,6 +3,16 @@
 //! Everything here ends in a [`Stream`]: bytes in, bytes out. No MQTT packet, no configuration file
 //! and no policy lives here; the caller brings every deadline.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
 
 pub mod address;
 pub mod certificate;

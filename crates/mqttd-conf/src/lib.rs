@@ -3,6 +3,16 @@
 //! no I/O. Two stages: what was written (`raw.rs`), then what it means (`config.rs`).
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
 
 mod bridge;
 mod check;

@@ -4,6 +4,16 @@
 //! the broker's body and the simulator run the same machine. Reading order: `durability.rs`,
 //! `class.rs`, `unkept.rs`.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
 
 mod class;
 mod durability;

@@ -169,10 +169,12 @@ impl Broker {
 
     /// The broker dies. What the promises are after it goes to the history.
     pub(crate) fn die(&mut self, how: Crash, history: &mut History) {
-        let safe_until = self.safe_until(how);
+        let is_power_cut =
+            matches!(how, Crash::PowerForgets | Crash::PowerTears(_) | Crash::PowerScatters(_));
+        let safe_until = self.safe_until(how, is_power_cut);
         history.dropped += self.stats().dropped_total();
         history.note(self.now, Fact::Crashes { how: format!("{how:?}") });
-        history.deaths.push(Death { at: self.now, safe_until });
+        history.deaths.push(Death { at: self.now, is_power_cut, safe_until });
         self.bodies.iter_mut().for_each(|body| *body = None);
         self.mail.iter_mut().for_each(VecDeque::clear);
         self.jobs.clear();
@@ -195,9 +197,7 @@ impl Broker {
         }
     }
 
-    fn safe_until(&self, how: Crash) -> u64 {
-        let is_power =
-            matches!(how, Crash::PowerForgets | Crash::PowerTears(_) | Crash::PowerScatters(_));
+    fn safe_until(&self, how: Crash, is_power: bool) -> u64 {
         // The longest sync, and the turns in between.
         let slack = self.scene.sync_millis + 600 + 10 * self.scene.jitter;
         let failed = self.sync_failed_at.unwrap_or(self.now);

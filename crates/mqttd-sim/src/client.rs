@@ -474,12 +474,14 @@ impl Client {
             Received::Unsuback(unsuback) => {
                 self.asked.remove(&unsuback.packet_id.get());
             }
-            Received::Pingresp | Received::Ignored => {}
-            Received::Disconnect(_) => {}
+            Received::Pingresp => return,
+            Received::Ignored | Received::Disconnect(_) => {}
             Received::Auth(_) => {
                 self.accuse("AUTH".into(), history);
             }
         }
+        // Something goes on.
+        self.waits_since = None;
     }
 
     fn hears_connack(

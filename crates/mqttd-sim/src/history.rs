@@ -162,6 +162,8 @@ pub(crate) struct Connection {
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
     pub(crate) at: u64,
+    /// What the device had not been brought is lost.
+    pub(crate) is_power_cut: bool,
     /// What was promised at or before this time holds.
     pub(crate) safe_until: u64,
 }

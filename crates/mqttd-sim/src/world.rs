@@ -336,6 +336,10 @@ impl World {
                 self.pass(400);
                 if self.broker.is_up() {
                     self.broker.close_logs();
+                    if self.broker.disks.iter().any(|disk| disk.is_stopped()) {
+                        // A trap has closed in the last write.
+                        self.dying = Some((Crash::Killed, away, jump, flips));
+                    }
                     self.die();
                 }
             }

@@ -8,6 +8,16 @@
 //! nothing of what
 //! the records mean, reads no clock and starts no thread.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
 
 mod backup;
 mod commit;
