@@ -464,3 +464,18 @@ fn a_publish_denied_by_the_acl() {
         }
     }
 }
+
+/// mqttd has no control topics: said at once where the broker can say so, and never waited for.
+#[test]
+fn a_broker_without_dynamic_security_is_told_apart() {
+    mqttd_tests::only_our_broker!("Mosquitto is asked in mqtt-cli/tests/ctrl.rs");
+    only_our_tools!("mosquitto_ctrl waits for ten seconds and says nothing");
+    let broker = Broker::open();
+    let port = broker.port().to_string();
+    for (module, command) in [("dynsec", "listRoles"), ("broker", "listListeners")] {
+        let start = Instant::now();
+        let said = Tools::UnderTest.run("ctrl", &["-p", &port, module, command]).exits(1);
+        assert!(said.err().contains("mqttd has not got it yet"), "{said}");
+        assert!(start.elapsed() < Duration::from_secs(9), "waited for an answer");
+    }
+}

@@ -586,9 +586,9 @@ async fn what_the_server_does_not_take_is_refused_before_it_is_sent() {
     options.version = Version::V5;
     let (connected, mut peer) = tokio::join!(Client::connect(options), async {
         let mut peer = server.accept(Version::V5).await;
-        let mut properties = mqtt_client::PropertiesBuf::new();
-        let limit = mqtt_client::Value::U32(64);
-        properties.push(mqtt_client::PropertyId::MaximumPacketSize, limit).unwrap();
+        let mut properties = PropertiesBuf::new();
+        let limit = Value::U32(64);
+        properties.push(PropertyId::MaximumPacketSize, limit).unwrap();
         let properties = properties.as_properties();
         peer.send(Packet::Connack(Connack { session_present: false, code: 0, properties })).await;
         peer

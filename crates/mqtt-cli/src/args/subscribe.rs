@@ -36,7 +36,7 @@ pub struct SubscribeArgs {
     /// Take retained messages only; exit at the first other one
     #[arg(long)]
     pub retained_only: bool,
-    /// Delete each retained message that arrives from the broker
+    /// Clear each retained message that arrives, so that the broker keeps it no longer
     #[arg(long)]
     pub remove_retained: bool,
     /// Print PERCENT of the messages, chosen at random

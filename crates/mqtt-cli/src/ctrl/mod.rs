@@ -30,7 +30,7 @@ pub struct Endpoint {
 
 const DYNSEC: Endpoint =
     Endpoint { topic: "$CONTROL/dynamic-security/v1", name: "dynamic security" };
-const BROKER: Endpoint = Endpoint { topic: "$CONTROL/broker/v1", name: "the broker's control API" };
+const BROKER: Endpoint = Endpoint { topic: "$CONTROL/broker/v1", name: "control API" };
 
 /// Runs the tool.
 ///
