@@ -281,6 +281,7 @@ impl Client {
     ) {
         let place = history.note(now, Fact::Publishes { who: self.who, message, dup });
         let sent = &mut history.sent[message];
+        sent.is_repeated |= dup;
         if !dup {
             sent.first = place;
             sent.first_at = now;

@@ -102,6 +102,8 @@ pub(crate) struct Sent {
     /// When its first byte was handed to the network.
     pub(crate) first: Place,
     pub(crate) first_at: u64,
+    /// It was sent again with DUP.
+    pub(crate) is_repeated: bool,
     /// PUBACK or PUBREC without an error.
     pub(crate) kept: Option<(Place, u64)>,
 }

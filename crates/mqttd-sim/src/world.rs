@@ -237,6 +237,7 @@ impl World {
             clears,
             first: usize::MAX,
             first_at: u64::MAX,
+            is_repeated: false,
             kept: None,
         });
         let link = &mut self.broker.links[link];
@@ -336,6 +337,7 @@ impl World {
                 self.pass(400);
                 if self.broker.is_up() {
                     self.broker.close_logs();
+                    self.broker.collect_lines(&mut self.history);
                     if self.broker.disks.iter().any(|disk| disk.is_stopped()) {
                         // A trap has closed in the last write.
                         self.dying = Some((Crash::Killed, away, jump, flips));

@@ -26,7 +26,11 @@ pub(super) fn check(_: &Scene, history: &History) -> Result<(), String> {
         // What a crash finds unacknowledged is sent again behind what had overtaken it by then.
         let kept_at = sent.kept.map_or(u64::MAX, |(_, at)| at);
         let was_open = |death: &Death| death.at >= sent.first_at && death.at <= kept_at;
-        if history.deaths.iter().any(was_open) {
+        // Repeated by its publisher, what was published before the SUBSCRIBE comes behind younger.
+        let is_older = |(who, _, place): &(usize, usize, usize)| {
+            sent.is_repeated && *who == copy.who && *place > sent.first
+        };
+        if history.deaths.iter().any(was_open) || history.asked.iter().any(is_older) {
             continue;
         }
         let key = (copy.who, copy.era, sent.publisher, &sent.topic, sent.qos, copy.qos);
