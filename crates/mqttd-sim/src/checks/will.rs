@@ -59,9 +59,13 @@ impl Due {
             return None;
         }
         let delay = connection.delay_millis.min(connection.session_millis);
-        let next = history.connections[number + 1..].iter().find(|next| {
-            next.who == connection.who && next.admitted_at.is_some_and(|at| at >= admitted)
+        // In the order of admission: a slow CONNECT may come behind one that was sent later.
+        let later = history.connections.iter().enumerate().filter(|(other, next)| {
+            next.who == connection.who
+                && next.admitted_at.is_some_and(|at| (at, *other) > (admitted, number))
         });
+        let next = later.min_by_key(|(other, next)| (next.admitted_at, *other));
+        let next = next.map(|(_, next)| next);
         let back = next.and_then(|next| Some((next.admitted_at?, next.clean)));
         let due = ended + delay;
         let from = match back {
