@@ -6,6 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use mqttd_tests::broker::LISTENERS;
+use mqttd_tests::notation::show;
 use mqttd_tests::peer::{Carrier, Delivered, Level, Peer};
 use mqttd_tests::place::project_root;
 use mqttd_tests::process;
@@ -78,6 +79,28 @@ fn check_payload_format_refuses_what_is_no_text() {
             peer.expect("d0 00");
         }
     }
+}
+
+/// Who asks for Response Information is told it; it gives way where the packet would be too large.
+#[test]
+fn response_information_is_told_to_those_who_ask() {
+    only_our_broker!("Mosquitto never sends it");
+    let broker = Broker::with("response_information replies/%c/%u");
+    for (asked, told) in
+        [("19 01", true), ("19 00", false), ("", false), ("19 01 27 00000014", false)]
+    {
+        let mut peer = Peer::tcp(&broker);
+        peer.send(&format!("10 [ <MQTT> 05 82 003c [ {asked} ] <me> <ann> ]"));
+        let connack = peer.packet("CONNACK");
+        assert_eq!(connack[3], 0, "{asked}: {}", show(&connack));
+        let named = connack.windows(17).any(|at| at == b"\x1a\0\x0ereplies/me/ann");
+        assert_eq!(named, told, "{asked}: {}", show(&connack));
+    }
+    let silent = Broker::open();
+    let mut peer = Peer::tcp(&silent);
+    peer.send("10 [ <MQTT> 05 02 003c [ 19 01 ] <me> ]");
+    let connack = peer.packet("CONNACK");
+    assert!(!connack[4..].contains(&0x1a), "{}", show(&connack));
 }
 
 /// A will above the limit is refused with its CONNECT, as Mosquitto does.

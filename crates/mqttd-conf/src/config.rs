@@ -85,6 +85,8 @@ pub struct Messages {
     pub check_retain_source: bool,
     /// `check_payload_format`: refuse payloads that are not the UTF-8 they are said to be.
     pub check_payload_format: bool,
+    /// `response_information`: where Clients may expect replies, `%c` and `%u` not yet replaced.
+    pub response_information: Option<String>,
     /// `queue_qos0_messages`: queue QoS 0 for persistent sessions that are offline.
     pub queue_qos0_messages: bool,
     /// `upgrade_outgoing_qos`: deliver at the subscription's QoS, not the lower of the two.
@@ -100,6 +102,7 @@ impl Default for Messages {
             retain_expiry_interval: None,
             check_retain_source: true,
             check_payload_format: false,
+            response_information: None,
             queue_qos0_messages: false,
             upgrade_outgoing_qos: false,
             persistent_client_expiration: None,

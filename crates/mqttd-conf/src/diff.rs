@@ -105,6 +105,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             retain_expiry_interval: "retain_expiry_interval",
             check_retain_source: "check_retain_source",
             check_payload_format: "check_payload_format",
+            response_information: "response_information",
             queue_qos0_messages: "queue_qos0_messages",
             upgrade_outgoing_qos: "upgrade_outgoing_qos",
             persistent_client_expiration: "persistent_client_expiration",

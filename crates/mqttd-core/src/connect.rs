@@ -3,6 +3,7 @@
 //! `resume.rs`, how a connection ends in `ending.rs`.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
@@ -31,6 +32,8 @@ use crate::will::Will;
 struct Terms {
     topic_aliases_max: u16,
     receive_maximum: u16,
+    /// Whether it is told where replies may be expected, if it asked.
+    with_response_information: bool,
 }
 
 impl Shard {
@@ -103,16 +106,18 @@ impl Shard {
         let terms = Terms {
             topic_aliases_max: listener.topic_aliases_max,
             receive_maximum: self.receive_maximum(),
+            with_response_information: true,
         };
         let Some(max) = connect.properties.u32(PropertyId::MaximumPacketSize) else {
             return Ok(terms);
         };
-        // Who takes only small packets is told less: first no aliases, then no Receive Maximum,
-        // which is 65,535 when nothing is said. A Client that can't be sent its CONNACK even so
+        // Who takes only small packets is told less: first no Response Information, then no
+        // aliases, then no Receive Maximum, which is 65,535 when nothing is said. A Client that can't be sent its CONNACK even so
         // can't be served [MQTT-3.1.2-24].
-        let no_aliases = Terms { topic_aliases_max: 0, ..terms };
+        let short = Terms { with_response_information: false, ..terms };
+        let no_aliases = Terms { topic_aliases_max: 0, ..short };
         let bare = Terms { receive_maximum: u16::MAX, ..no_aliases };
-        [terms, no_aliases, bare]
+        [terms, short, no_aliases, bare]
             .into_iter()
             .find(|terms| self.connack_len(admission, *terms) <= max as usize)
             .ok_or(ReasonCode::PacketTooLarge)
@@ -353,6 +358,11 @@ impl Shard {
             let assigned = Value::Text(admission.client_id);
             push(PropertyId::AssignedClientIdentifier, assigned);
         }
+        let response_information =
+            terms.with_response_information.then(|| self.response_information(admission)).flatten();
+        if let Some(text) = &response_information {
+            push(PropertyId::ResponseInformation, Value::Text(text));
+        }
         if !self.settings.retain_available {
             push(PropertyId::RetainAvailable, Value::Byte(0));
         }
@@ -370,6 +380,16 @@ impl Shard {
             authenticated.push_to(&mut properties);
         }
         properties
+    }
+
+    /// For a Client that asks [MQTT-3.1.2-28].
+    fn response_information(&self, admission: &Admission<'_>) -> Option<String> {
+        let asked = admission.connect.properties.byte(PropertyId::RequestResponseInformation);
+        let pattern = self.settings.response_information.as_ref().filter(|_| asked == Some(1))?;
+        let text = pattern
+            .replace("%c", admission.client_id)
+            .replace("%u", admission.username.unwrap_or_default());
+        (text.len() <= usize::from(u16::MAX)).then_some(text)
     }
 
     /// Writes or replaces the session's record.

@@ -1,5 +1,6 @@
 //! What the configuration tells a shard. Swapped whole at a reload.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -33,6 +34,9 @@ pub struct Settings {
     /// Refuse payloads that are not the UTF-8 their Payload Format Indicator promises
     /// (`check_payload_format`).
     pub check_payload_format: bool,
+    /// Response Information for Clients that ask (3.1.2.11.6); `%c` stands for the Client
+    /// Identifier, `%u` for the user name (`response_information`).
+    pub response_information: Option<Box<str>>,
     /// Most levels of a topic or filter, where fewer than the codec's are wanted.
     pub topic_levels_max: Option<u16>,
     /// Subscriptions of one Session.
@@ -114,6 +118,7 @@ impl Default for Settings {
             packet_bytes_max: limits::PACKET_BYTES_DEFAULT,
             payload_bytes_max: None,
             check_payload_format: false,
+            response_information: None,
             topic_levels_max: None,
             subscriptions_max: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
             subscribe_rate: None,

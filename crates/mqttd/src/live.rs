@@ -193,6 +193,7 @@ fn settings(
         },
         payload_bytes_max: limits.message_size_limit,
         check_payload_format: messages.check_payload_format,
+        response_information: messages.response_information.as_deref().map(Box::from),
         topic_levels_max: limits.max_topic_levels,
         subscriptions_max: limits.max_subscriptions.map_or(SUBSCRIPTIONS_PER_SESSION_MAX, |max| {
             SUBSCRIPTIONS_PER_SESSION_MAX.min(max as usize)

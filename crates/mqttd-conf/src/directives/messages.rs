@@ -6,7 +6,7 @@ use crate::directive::{
     Directive,
     Meaning::Global,
     Status, Tail,
-    Value::{Flag, Ignored, Integer, Parsed},
+    Value::{Flag, Ignored, Integer, Parsed, Text},
 };
 use crate::raw::Draft;
 
@@ -46,6 +46,16 @@ pub(super) const ROWS: &[Directive] = &[
          Indicator 1) and is not well-formed UTF-8 is refused with Reason Code 0x99; at QoS 0, \
          which has no answer, the client is disconnected with it. Otherwise it is passed on \
          unchecked. Not in Mosquitto.",
+    ),
+    Directive::new(
+        "response_information",
+        Global(Text(|draft, text| draft.config.messages.response_information = Some(text))),
+        "none",
+        "response_information replies/%c",
+        "The topic below which an MQTT 5.0 client may expect replies. Clients that ask for it \
+         (Request Response Information) are told it when they connect. %c stands for the \
+         client's identifier, %u for its user name. Nothing is granted by it: that is what \
+         acl_file is for. Not in Mosquitto.",
     ),
     Directive::new(
         "persistent_client_expiration",
