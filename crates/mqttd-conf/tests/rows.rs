@@ -43,7 +43,8 @@ const OURS: &str = "
     max_subscriptions max_topic_levels max_message_rate max_byte_rate rate_excess
     max_subscribe_rate max_connect_rate max_login_failures max_login_failures_user
     login_ban_time login_failure_delay log_format
-    check_payload_format response_information durability threads shards trusted_proxy unix_socket_mode";
+    check_payload_format response_information
+    durability threads shards trusted_proxy unix_socket_mode";
 
 #[test]
 fn every_option_of_mosquitto_has_a_row_and_every_row_is_known() {

@@ -112,8 +112,8 @@ impl Shard {
             return Ok(terms);
         };
         // Who takes only small packets is told less: first no Response Information, then no
-        // aliases, then no Receive Maximum, which is 65,535 when nothing is said. A Client that can't be sent its CONNACK even so
-        // can't be served [MQTT-3.1.2-24].
+        // aliases, then no Receive Maximum, which is 65,535 when nothing is said. A Client that
+        // can't be sent its CONNACK even so can't be served [MQTT-3.1.2-24].
         let short = Terms { with_response_information: false, ..terms };
         let no_aliases = Terms { topic_aliases_max: 0, ..short };
         let bare = Terms { receive_maximum: u16::MAX, ..no_aliases };
