@@ -31,7 +31,13 @@ fn durable(passwords: &str, acl: &str) -> Broker {
     fs::create_dir(broker.file("store")).unwrap();
     broker.write("pwfile", passwords);
     broker.write("acl", acl);
-    broker.started()
+    let broker = broker.started();
+    // A port accepts before the files are read.
+    if !mqttd_tests::place::broker_is_peer() {
+        let runs = process::until(|| broker.log().contains(" running").then_some(()));
+        assert!(runs.is_some(), "{}", broker.log());
+    }
+    broker
 }
 
 #[track_caller]

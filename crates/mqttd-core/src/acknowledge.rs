@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use mqtt_proto::packet::{Ack, PacketType, Suback, Unsuback};
 use mqtt_proto::property::{PropertyId, Value};
-use mqtt_proto::{PacketIdentifier, Properties, ReasonCode};
+use mqtt_proto::{PacketIdentifier, Properties, ReasonCode, Version};
 
 use crate::deliver::{Routed, address};
 use crate::envelope::{Envelope, SessionAddress, Token};
@@ -26,6 +26,7 @@ use crate::output::Output;
 use crate::record::Origin;
 use crate::session::Online;
 use crate::shard::Shard;
+use crate::stalled::Stalled;
 
 /// What is to be sent once the wait is over.
 #[derive(Debug)]
@@ -58,10 +59,20 @@ impl From<&Routed> for Wait {
     }
 }
 
+/// Whether something that an answer waited for has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure {
+    No,
+    /// This shard's log has refused it.
+    Here,
+    /// Another shard could not keep it.
+    Elsewhere,
+}
+
 #[derive(Debug)]
 struct Held {
     wait: Wait,
-    failed: bool,
+    failure: Failure,
     /// Once other shards have confirmed, this is recorded as received with QoS 2. Not before: after
     /// a crash the repeated PUBLISH would be answered and never reach them.
     received: Option<Origin>,
@@ -77,7 +88,7 @@ struct Held {
 struct HeldConfirm {
     number: u64,
     wait: Wait,
-    failed: bool,
+    failure: Failure,
     to: ShardId,
     token: Token,
 }
@@ -90,6 +101,7 @@ pub(crate) struct HeldAnswers {
     first: u64,
     confirms: Vec<HeldConfirm>,
     confirms_made: u64,
+    pub(crate) stalled: Stalled,
 }
 
 /// Tells the tokens of confirmations from those of answers.
@@ -182,8 +194,8 @@ impl Shard {
         }
         let epoch = online.epoch;
         let session = address(key, session);
-        let (failed, is_recorded) = (false, false);
-        let held = Held { wait, failed, received, is_recorded, session, epoch, answer };
+        let (failure, is_recorded) = (Failure::No, false);
+        let held = Held { wait, failure, received, is_recorded, session, epoch, answer };
         self.held.queue.push_back(held);
     }
 
@@ -201,23 +213,25 @@ impl Shard {
         }
         let number = self.held.confirms_made;
         self.held.confirms_made += 1;
-        self.held.confirms.push(HeldConfirm { number, wait, failed: false, to, token });
+        self.held.confirms.push(HeldConfirm { number, wait, failure: Failure::No, to, token });
     }
 
     /// Another shard keeps what the token stands for, or could not.
     pub(crate) fn confirmed<O: Output>(&mut self, token: Token, kept: bool, out: &mut O) {
         let waiting = if token.0 & CONFIRM_TOKEN == 0 {
             let index = token.0.wrapping_sub(self.held.first) as usize;
-            self.held.queue.get_mut(index).map(|held| (&mut held.wait, &mut held.failed))
+            self.held.queue.get_mut(index).map(|held| (&mut held.wait, &mut held.failure))
         } else {
             let number = token.0 & !CONFIRM_TOKEN;
             let mut all = self.held.confirms.iter_mut();
             let held = all.find(|held| held.number == number);
-            held.map(|held| (&mut held.wait, &mut held.failed))
+            held.map(|held| (&mut held.wait, &mut held.failure))
         };
-        if let Some((wait, failed)) = waiting {
+        if let Some((wait, failure)) = waiting {
             wait.confirms = wait.confirms.saturating_sub(1);
-            *failed |= !kept;
+            if !kept {
+                *failure = Failure::Elsewhere;
+            }
         }
         self.release(out);
     }
@@ -232,15 +246,39 @@ impl Shard {
     pub(crate) fn not_durable<O: Output>(&mut self, lsn: Lsn, out: &mut O) {
         let kept = self.journal.durable();
         self.exchanges.refused(kept, lsn);
-        let is_refused = |wait: &Wait| wait.need > kept && wait.need <= lsn;
+        let refuse = |wait: &Wait, failure: &mut Failure| {
+            if wait.need > kept && wait.need <= lsn {
+                *failure = Failure::Here.max(*failure);
+            }
+        };
         for held in &mut self.held.queue {
-            held.failed |= is_refused(&held.wait);
+            refuse(&held.wait, &mut held.failure);
         }
         for held in &mut self.held.confirms {
-            held.failed |= is_refused(&held.wait);
+            refuse(&held.wait, &mut held.failure);
         }
         self.journal.set_durable(lsn);
         self.release(out);
+    }
+
+    /// The log has taken what it had refused, or all but some messages: answers that still wait for
+    /// something else know of no refusal any more.
+    pub(crate) fn forgive_log(&mut self, complete: bool) {
+        let now = if complete { Failure::No } else { Failure::Elsewhere };
+        for held in &mut self.held.queue {
+            if held.failure == Failure::Here {
+                let of_message = match held.answer {
+                    Answer::Ack { packet_type, .. } => speaks_of_message(packet_type),
+                    _ => false,
+                };
+                held.failure = if of_message { now } else { Failure::No };
+            }
+        }
+        for held in &mut self.held.confirms {
+            if held.failure == Failure::Here {
+                held.failure = now;
+            }
+        }
     }
 
     /// Sends what waits no longer.
@@ -249,7 +287,7 @@ impl Shard {
         self.held.confirms.retain(|held| {
             let waits = held.wait.confirms > 0 || held.wait.need > durable;
             if !waits {
-                let (token, kept) = (held.token, !held.failed);
+                let (token, kept) = (held.token, held.failure == Failure::No);
                 out.to_shard(held.to, Envelope::Confirm { token, kept });
             }
             waits
@@ -265,7 +303,8 @@ impl Shard {
                 return;
             }
             let received = front.received;
-            if let (Some(origin), false, false) = (received, front.is_recorded, front.failed) {
+            if let (Some(origin), false, Failure::No) = (received, front.is_recorded, front.failure)
+            {
                 front.is_recorded = true;
                 let to = front.session;
                 let need = self.record_received(to, origin.packet_id, Some(origin.exchange), out);
@@ -279,7 +318,12 @@ impl Shard {
             if let Some(origin) = received {
                 self.exchanges.is_over(origin.exchange);
             }
-            self.release_answer(held.session, held.epoch, held.answer, held.failed, out);
+            // What was to be recorded and was not is not in the log's hands either.
+            let failure = match held.failure {
+                Failure::Here if received.is_some() && !held.is_recorded => Failure::Elsewhere,
+                failure => failure,
+            };
+            self.release_answer(held.session, held.epoch, held.answer, failure, out);
         }
     }
 
@@ -288,9 +332,10 @@ impl Shard {
         to: SessionAddress,
         epoch: u64,
         mut answer: Answer,
-        mut failed: bool,
+        failure: Failure,
         out: &mut O,
     ) {
+        let mut failed = failure != Failure::No;
         let key = to.key;
         let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
         if session.uid != to.uid {
@@ -314,13 +359,46 @@ impl Shard {
             // The answer to a repetition shares the fate of the first.
             failed |= !session.receiver.contains(packet_id);
         }
+        if let (Answer::Ack { packet_type, packet_id, .. }, Some(version), Failure::Here) =
+            (&answer, version, failure)
+        {
+            let waits = !speaks_of_message(*packet_type) || !version.has_properties();
+            if waits && self.held.stalled.push(to, epoch, *packet_type, *packet_id) {
+                return;
+            }
+        }
         let can_say = !failed || self.take_back(key, &mut answer, out);
-        // 3.x has no word for a refusal: the Client is left without the answer and will ask again.
-        if version.is_some_and(|version| can_say && (!failed || version.has_properties())) {
+        // 3.x has words for a refused SUBSCRIBE only: the Client is left without the answer.
+        let has_words = |version: Version| {
+            let is_suback = matches!(answer, Answer::Suback { .. });
+            version.has_properties() || is_suback && version == Version::V311
+        };
+        if version.is_some_and(|version| can_say && (!failed || has_words(version))) {
             self.write_answer(key, &answer, out);
         }
         if let Answer::Suback { .. } = answer {
             self.pump_later.push(key);
+        }
+    }
+
+    /// An answer that the log has refused first: `kept` tells what it says now.
+    pub(crate) fn release_stalled<O: Output>(
+        &mut self,
+        to: SessionAddress,
+        epoch: u64,
+        mut answer: Answer,
+        kept: bool,
+        out: &mut O,
+    ) {
+        let Some(session) = self.sessions.get(to.key.0 as usize) else { return };
+        if session.uid != to.uid {
+            return;
+        }
+        let is_on = session.online.as_ref().is_some_and(|online| online.epoch == epoch);
+        if !kept {
+            self.take_back(to.key, &mut answer, out);
+        } else if is_on {
+            self.write_answer(to.key, &answer, out);
         }
     }
 
@@ -401,6 +479,11 @@ impl Shard {
             out.notice(Notice::Sending { client_id: &session.client_id, packet });
         }
     }
+}
+
+/// PUBACK and PUBREC say that a message is kept; PUBREL and PUBCOMP speak of an exchange.
+pub(crate) fn speaks_of_message(packet_type: PacketType) -> bool {
+    matches!(packet_type, PacketType::Puback | PacketType::Pubrec)
 }
 
 /// The Reason String of SUBACK or UNSUBACK: that of the first filter that failed.

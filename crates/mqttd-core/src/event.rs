@@ -33,6 +33,11 @@ pub enum Event<'a> {
     Durable(Lsn),
     /// The log refused the records up to this one: what waits for them is not acknowledged.
     NotDurable(Lsn),
+    /// The log has taken what it had refused.
+    Recovered {
+        /// All of it; else all but some messages.
+        complete: bool,
+    },
     /// Time has passed; due when [`crate::Shard::deadline`] says so.
     Tick,
     /// A message of the Server's own, e.g. `$SYS`.

@@ -60,6 +60,7 @@ pub mod settings;
 mod shard;
 mod shared;
 pub mod source;
+mod stalled;
 pub mod stats;
 mod subscribe;
 mod subscribers;

@@ -147,6 +147,13 @@ impl Shard {
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
         let is_durable = session.is_persistent() && self.journal.is_on();
         if session.receiver.contains(packet_id) {
+            if self.held.stalled.holds_pubrec(session.uid, packet_id) {
+                if let Some(online) = &session.online {
+                    let to = address(key, session);
+                    self.held.stalled.push(to, online.epoch, PacketType::Pubrec, packet_id);
+                }
+                return Ok(());
+            }
             // The first answer may still wait, even one of an earlier connection.
             if is_durable && !session.has_received_record(packet_id) {
                 self.hold(key, ack(ReasonCode::Success), Wait::default(), None, out);

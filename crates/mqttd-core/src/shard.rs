@@ -149,6 +149,7 @@ impl Shard {
             Event::FromShard(from, envelope) => self.open(from, envelope, now, out),
             Event::Durable(lsn) => self.durable(lsn, out),
             Event::NotDurable(lsn) => self.not_durable(lsn, out),
+            Event::Recovered { complete } => self.recovered(complete, out),
             Event::Tick => self.tick(now, out),
             Event::Publish { topic, payload, qos, retain } => {
                 let mut message = Passing::internal(topic, payload, qos, retain);

@@ -128,6 +128,8 @@ pub struct Durability<A: Around> {
     unsynced_since: Option<Monotonic>,
     trouble: Option<Trouble>,
     unkept: Unkept,
+    /// A message was given up since the log last worked.
+    has_given_up: bool,
     around: A,
 }
 
@@ -155,6 +157,14 @@ pub enum Outcome {
     Durable(Lsn),
     /// Everything up to here that was not kept before is refused.
     Refused(Lsn),
+    /// Everything up to here is kept, also what was refused before; unless `complete` is false:
+    /// then some messages are not.
+    Recovered {
+        /// The shard's number of the last record.
+        lsn: Lsn,
+        /// No message was given up.
+        complete: bool,
+    },
 }
 
 /// Whether the log can be written; the worst of several shards' counts.
@@ -286,6 +296,7 @@ impl<A: Around> Durability<A> {
             unsynced_since: None,
             trouble: None,
             unkept: Unkept::default(),
+            has_given_up: false,
             around,
         };
         durability.settle();
@@ -422,11 +433,15 @@ impl<A: Around> Durability<A> {
             Ok(()) => {
                 self.trouble = None;
                 self.around.say(LogType::Notice, format_args!("The store can be written again."));
-                if self.staged.is_none() {
-                    self.note_unsynced();
-                    return Outcome::Nothing;
-                }
-                self.committed(level, self.store.last_lsn(), appended)
+                // How strong the strongest of them is nobody knows any more: on the device first.
+                let complete = !std::mem::take(&mut self.has_given_up);
+                self.staged = None;
+                self.note_unsynced();
+                let outcome = Outcome::Recovered { lsn: appended, complete };
+                self.waiting.push_back(Waiting { batch: self.store.last_lsn(), outcome });
+                self.told = appended;
+                self.start_sync();
+                Outcome::Nothing
             }
             Err(error) => {
                 self.fail(&error);
@@ -493,6 +508,7 @@ impl<A: Around> Durability<A> {
         self.unkept.add(changes, |id| store.contains(id));
         let given_up = self.unkept.take_given_up();
         if given_up > 0 {
+            self.has_given_up = true;
             let text = format_args!(
                 "Warning: {given_up} unacknowledged messages wait in memory only: the store has \
                  refused them for too long."
@@ -517,7 +533,7 @@ impl<A: Around> Durability<A> {
             Err(error) => {
                 self.fail(&error);
                 let refused = self.waiting.drain(..).map(|next| match next.outcome {
-                    Outcome::Durable(lsn) => Outcome::Refused(lsn),
+                    Outcome::Durable(lsn) | Outcome::Recovered { lsn, .. } => Outcome::Refused(lsn),
                     other => other,
                 });
                 outcomes.extend(refused);

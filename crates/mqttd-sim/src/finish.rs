@@ -36,10 +36,9 @@ impl World {
             self.broker.reload(0);
         }
         if self.history.had_disk_fault {
-            // PUBREL and PUBCOMP that the log has refused go out on the next connection only.
+            // The log has tried again by then, and answers what had no words for its refusal.
             self.come_to_rest()?;
             self.pass(RETRY_MILLIS_MAX);
-            (0..=WATCHER).for_each(|who| self.cut(who, true));
         }
         self.come_to_rest()?;
         // Delayed wills.

@@ -244,6 +244,10 @@ impl Broker {
                     Outcome::Nothing => {}
                     Outcome::Durable(lsn) => self.handle(body, Event::Durable(lsn), history),
                     Outcome::Refused(lsn) => self.handle(body, Event::NotDurable(lsn), history),
+                    Outcome::Recovered { lsn, complete } => {
+                        self.handle(body, Event::Durable(lsn), history);
+                        self.handle(body, Event::Recovered { complete }, history);
+                    }
                 }
             }
         }

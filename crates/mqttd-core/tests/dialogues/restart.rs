@@ -151,7 +151,7 @@ fn what_was_not_kept_is_lost_and_was_never_acknowledged() {
 }
 
 #[test]
-fn a_refusal_is_told_to_5_0_and_kept_from_3_1_1() {
+fn a_refusal_is_told_to_5_0_and_3_1_1_waits_for_better_times() {
     let world = World::durable();
     let new = world.connects(v5("new").resuming());
     let old = world.connects(v311("old").resuming());
@@ -170,13 +170,78 @@ fn a_refusal_is_told_to_5_0_and_kept_from_3_1_1() {
     let full = ReasonCode::QuotaExceeded;
     new.expects(Said::Puback(1, full)).expects(Said::Pubrec(2, full));
     new.expects(suback(3, &[0x97])).expects(unsuback(4, &[0x80])).expects_nothing();
-    old.expects_nothing();
+    // 3.1.1 has words for a SUBSCRIBE only.
+    old.expects(suback(3, &[0x80])).expects_nothing();
     // The identifier is free again: the next attempt is a new message.
     new.sends(publish("t", "again").qos2(2)).expects_nothing();
     world.commits();
     new.expects(pubrec(2)).sends(pubrel(2));
     world.commits();
     new.expects(pubcomp(2));
+    old.expects_nothing();
+    world.logs_recover(true);
+    old.expects(puback(1)).expects(pubrec(2)).expects_nothing();
+    world.logs_recover(true);
+    old.expects_nothing();
+}
+
+#[test]
+fn what_was_given_up_is_not_acknowledged_when_the_log_recovers() {
+    let world = World::durable();
+    let old = world.connects(v311("old").resuming());
+    let watcher = world.connects(v5("watcher").resuming());
+    watcher.subscribes("t", 2);
+    watcher.vanishes();
+    world.log_is_late();
+    old.sends(publish("t", "1").qos1(1)).sends(publish("t", "2").qos2(2));
+    world.refuses();
+    world.logs_recover(false);
+    old.expects_nothing();
+}
+
+/// Neither side of a QoS 2 exchange can be told of a refusal past PUBREC.
+#[test]
+fn pubrel_and_pubcomp_wait_for_a_log_that_refuses() {
+    for version in [v311 as fn(&str) -> Hello, v5] {
+        let world = World::durable();
+        let ann = world.connects(version("ann").resuming());
+        let bob = world.connects(version("bob").resuming());
+        bob.subscribes("t", 2);
+        ann.sends(publish("t", "x").qos2(1)).expects(pubrec(1));
+        bob.expects(publish("t", "x").qos2(1));
+        let id = 1;
+        world.log_is_late();
+        bob.sends(pubrec(id)).expects_nothing();
+        ann.sends(pubrel(1)).expects_nothing();
+        world.refuses();
+        bob.expects_nothing();
+        ann.expects_nothing();
+        world.logs_recover(false);
+        bob.expects(pubrel(id)).sends(pubcomp(id));
+        ann.expects(pubcomp(1));
+        world.commits();
+        bob.expects_nothing();
+        ann.expects_nothing();
+    }
+}
+
+#[test]
+fn a_repeated_publish_waits_like_the_first_for_a_log_that_refuses() {
+    let world = World::durable();
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("t", 0);
+    let ann = world.connects(v311("ann").resuming());
+    world.log_is_late();
+    ann.sends(publish("t", "x").qos2(1));
+    world.refuses();
+    ann.expects_nothing().vanishes();
+    let ann = world.client(world.opens(&v311("ann").resuming()));
+    world.commits();
+    ann.hears();
+    ann.sends(publish("t", "x").qos2(1).dup()).expects_nothing();
+    assert_eq!(bob.hears_all().len(), 1, "it is the same message");
+    world.logs_recover(true);
+    ann.expects(pubrec(1)).expects_nothing();
 }
 
 #[test]

@@ -137,6 +137,15 @@ impl World {
         inner.settle();
     }
 
+    /// The logs work again and have taken what they had refused.
+    pub fn logs_recover(&self, complete: bool) {
+        let mut inner = self.0.borrow_mut();
+        for shard in 0..inner.shards.len() {
+            inner.handle(shard, Event::Recovered { complete });
+        }
+        inner.settle();
+    }
+
     /// All letters between shards arrive.
     pub fn mail_arrives(&self) {
         let mut inner = self.0.borrow_mut();

@@ -341,6 +341,10 @@ impl ShardTask {
                     Outcome::Nothing => {}
                     Outcome::Durable(lsn) => self.handle(Event::Durable(lsn)),
                     Outcome::Refused(lsn) => self.handle(Event::NotDurable(lsn)),
+                    Outcome::Recovered { lsn, complete } => {
+                        self.handle(Event::Durable(lsn));
+                        self.handle(Event::Recovered { complete });
+                    }
                 }
             }
         }
