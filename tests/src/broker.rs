@@ -225,6 +225,15 @@ impl Broker {
         child.wait().unwrap();
     }
 
+    /// SIGHUP, then waits for one more line of the log with these words.
+    #[track_caller]
+    pub fn reload(&self, line: &str) {
+        let before = self.log().matches(line).count();
+        self.hup();
+        let seen = process::until(|| (self.log().matches(line).count() > before).then_some(()));
+        assert!(seen.is_some(), "no '{line}'\n{}", self.log());
+    }
+
     /// SIGHUP: read password and ACL files again. Returns at once.
     pub fn hup(&self) {
         self.signal("HUP");

@@ -22,15 +22,6 @@ fn change(broker: &Broker, from: &str, to: &str) {
     broker.write("mosquitto.conf", &text.replace(from, to));
 }
 
-/// SIGHUP, then waits for one more of this line.
-#[track_caller]
-fn reload(broker: &Broker, line: &str) {
-    let before = broker.log().matches(line).count();
-    broker.hup();
-    let seen = process::until(|| (broker.log().matches(line).count() > before).then_some(()));
-    assert!(seen.is_some(), "no '{line}'\n{}", broker.log());
-}
-
 /// Thirty reloads, every third of them with a broken file, while publishers and subscribers work:
 /// nobody is disconnected and no message is missing or doubled.
 #[test]
@@ -67,7 +58,7 @@ fn reloads_under_load_lose_nobody_and_nothing() {
             }
             let is_broken = round % 3 == 1;
             let line = if is_broken { "The old configuration stays" } else { "Config reloaded." };
-            reload(&broker, line);
+            broker.reload(line);
         }
         let log = broker.log();
         let is_end = |line: &str| {
@@ -88,7 +79,7 @@ fn what_takes_effect_at_a_restart_is_named() {
     only_our_broker!("2.0.11 says nothing");
     let broker = Broker::with("shards 2");
     change(&broker, "shards 2", "shards 3");
-    reload(&broker, "Config reloaded.");
+    broker.reload("Config reloaded.");
     assert!(broker.log().contains("shards takes effect at a restart"), "{}", broker.log());
 }
 

@@ -40,14 +40,6 @@ fn durable(passwords: &str, acl: &str) -> Broker {
     broker
 }
 
-#[track_caller]
-fn reload(broker: &Broker, line: &str) {
-    let before = broker.log().matches(line).count();
-    broker.hup();
-    let seen = process::until(|| (broker.log().matches(line).count() > before).then_some(()));
-    assert!(seen.is_some(), "no '{line}'\n{}", broker.log());
-}
-
 /// CONNECT of a user whose password is the name.
 fn login(broker: &Broker, level: Level, client_id: &str, user: &str, clean: bool) -> Peer {
     let flags = if clean { "c2" } else { "c0" };
@@ -84,7 +76,7 @@ fn a_queue_and_retained_values_follow_the_rights_after_a_reload_and_a_restart() 
         if restarts {
             broker.restart();
         } else {
-            reload(&broker, "Config reloaded.");
+            broker.reload("Config reloaded.");
         }
         let mut bob = login(&broker, Level::V311, "bob", "bob", false);
         assert_eq!(bob.receive().topic, "u");
@@ -107,7 +99,7 @@ fn users_that_are_gone_or_have_another_password_are_sent_away() {
     let mut nobody = Peer::joined(&broker, Carrier::WebSocket, Level::V5, "nobody");
     let of_bob: String = both.lines().filter(|line| line.starts_with("bob:")).collect();
     broker.write("pwfile", &of_bob);
-    reload(&broker, "Reloading config.");
+    broker.reload("Reloading config.");
     if !mqttd_tests::place::broker_is_peer() {
         ann.expect_disconnect(0x87);
     }
@@ -120,7 +112,7 @@ fn users_that_are_gone_or_have_another_password_are_sent_away() {
     assert!(log.contains("Client ann [127.0.0.1:"), "{log}");
     assert!(log.contains("disconnected: not authorised."), "{log}");
     broker.write("pwfile", &users(&["bob"]));
-    reload(&broker, "Config reloaded.");
+    broker.reload("Config reloaded.");
     bob.expect_disconnect(0x87);
     login(&broker, Level::V5, "bob", "bob", true).expect_nothing();
 }
@@ -133,7 +125,7 @@ fn anonymous_clients_go_when_they_are_no_longer_wanted() {
     let text = fs::read_to_string(broker.file("mosquitto.conf")).unwrap();
     let text = text.replace("allow_anonymous true", "allow_anonymous false");
     broker.write("mosquitto.conf", &text);
-    reload(&broker, "Reloading config.");
+    broker.reload("Reloading config.");
     if !mqttd_tests::place::broker_is_peer() {
         nobody.expect_disconnect(0x87);
     }
@@ -161,7 +153,7 @@ fn files_that_cannot_be_used_fail_closed() {
                 fs::create_dir(&path).unwrap();
             }
         }
-        reload(&broker, "The old configuration stays");
+        broker.reload("The old configuration stays");
         let mut bob = login(&broker, Level::V5, "bob", "bob", true);
         bob.send("30 [ <t> 00 <x> ]");
         bob.send("c0 00");

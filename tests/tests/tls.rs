@@ -144,7 +144,7 @@ fn crlfile_keeps_revoked_clients_out() {
     assert_ne!(said.code(), 0, "{said}");
     // A new list counts after SIGHUP.
     authority.revoke(&["mallory", "alice"]);
-    reload(&broker, "Config reloaded.");
+    broker.reload("Config reloaded.");
     let said = publish(Tools::UnderTest, &broker, &authority.ca(), &authority.shown("alice"));
     assert_ne!(said.code(), 0, "{said}");
 }
@@ -184,15 +184,6 @@ fn use_subject_as_username_names_the_user() {
     assert!(broker.log().contains("u'CN=alice,O=House'"), "{}", broker.log());
 }
 
-/// SIGHUP, and the line the log must show then.
-#[track_caller]
-fn reload(broker: &Broker, line: &str) {
-    let before = broker.log().matches(line).count();
-    broker.hup();
-    let seen = process::until(|| (broker.log().matches(line).count() > before).then_some(()));
-    assert!(seen.is_some(), "no '{line}'\n{}", broker.log());
-}
-
 #[test]
 fn a_new_certificate_counts_after_sighup_and_a_bad_one_does_not() {
     only_our_broker!("2.0.11 ends at a certificate that it cannot read");
@@ -207,7 +198,7 @@ fn a_new_certificate_counts_after_sighup_and_a_bad_one_does_not() {
     early.expect_line("held");
 
     next.install(&broker, "server");
-    reload(&broker, "Config reloaded.");
+    broker.reload("Config reloaded.");
     publish(Tools::UnderTest, &broker, &next.ca(), &[]).ok();
     early.expect_line("x");
     let said = publish(Tools::UnderTest, &broker, &ca, &[]);
@@ -219,7 +210,7 @@ fn a_new_certificate_counts_after_sighup_and_a_bad_one_does_not() {
     {
         next.install(&broker, "server");
         broker.write(name, content);
-        reload(&broker, "The old configuration stays in force");
+        broker.reload("The old configuration stays in force");
         let log = broker.log();
         let error = log.lines().rev().find(|line| line.contains("Error: "));
         assert!(error.is_some_and(|it| it.contains("server.")), "names the file: {log}");

@@ -12,12 +12,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::connection::keepalive::{Due, KeepAlive};
+use crate::connection::refused::SendRefused;
+use crate::connection::terms::{Opening, ServerLimits};
 use crate::error::Offence;
-use crate::packet::{Ack, Auth, Connack, Connect, Disconnect, Packet, Publish, Suback, Unsuback};
-use crate::property::{Properties, PropertyId};
+use crate::packet::{Ack, Auth, Connack, Disconnect, Packet, Publish, Suback, Unsuback};
+use crate::property::PropertyId;
 use crate::qos::QoS;
 use crate::reason::ReasonCode;
 use crate::version::Version;
@@ -31,91 +32,6 @@ pub enum Phase {
     Connected,
     /// Refused, or a DISCONNECT went either way. Whatever still arrives is of no account.
     Closing,
-}
-
-/// What the Client has asked for in its CONNECT, as far as the rules of the connection depend on
-/// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// The version of the connection.
-    pub version: Version,
-    /// A Session of before is not wanted, so none may be present.
-    pub clean_start: bool,
-    /// Seconds.
-    pub keep_alive_seconds: u16,
-    /// An Authentication Method was named, so AUTH may come (4.12).
-    pub has_authentication_method: bool,
-    /// Our Receive Maximum; 65,535 when none was sent.
-    pub receive_maximum: u16,
-    /// Our Topic Alias Maximum; 0 when none was sent.
-    pub topic_alias_maximum: u16,
-}
-
-impl Opening {
-    /// Reads it from the CONNECT that is sent.
-    pub fn of(connect: &Connect<'_>) -> Self {
-        let properties = connect.properties;
-        Self {
-            version: connect.version,
-            clean_start: connect.clean_start,
-            keep_alive_seconds: connect.keep_alive_seconds,
-            has_authentication_method: properties.get(PropertyId::AuthenticationMethod).is_some(),
-            receive_maximum: properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
-            topic_alias_maximum: properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0),
-        }
-    }
-}
-
-/// What the Server has said in CONNACK that it takes (3.2.2.3). The defaults are those of the
-/// standard, which also hold for 3.x.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerLimits {
-    /// QoS 1 and 2 messages that may be in flight towards the Server.
-    pub receive_maximum: u16,
-    /// The highest QoS of a PUBLISH.
-    pub maximum_qos: QoS,
-    /// Retained messages are kept.
-    pub retain_available: bool,
-    /// Bytes of the largest packet, or `None` for no limit but the protocol's.
-    pub maximum_packet_size: Option<u32>,
-    /// Topic Aliases the Server accepts: 1 to this number.
-    pub topic_alias_maximum: u16,
-    /// `+` and `#` may be used in subscriptions.
-    pub wildcard_subscription_available: bool,
-    /// Subscription Identifiers may be used.
-    pub subscription_identifier_available: bool,
-    /// `$share/…` may be used.
-    pub shared_subscription_available: bool,
-}
-
-impl Default for ServerLimits {
-    fn default() -> Self {
-        Self::of(Properties::EMPTY)
-    }
-}
-
-impl ServerLimits {
-    /// Reads them from the properties of a CONNACK.
-    pub fn of(connack: Properties<'_>) -> Self {
-        let is_available = |id| connack.byte(id) != Some(0);
-        Self {
-            receive_maximum: connack.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
-            maximum_qos: connack
-                .byte(PropertyId::MaximumQoS)
-                .and_then(QoS::from_u8)
-                .unwrap_or(QoS::ExactlyOnce),
-            retain_available: is_available(PropertyId::RetainAvailable),
-            maximum_packet_size: connack.u32(PropertyId::MaximumPacketSize),
-            topic_alias_maximum: connack.u16(PropertyId::TopicAliasMaximum).unwrap_or(0),
-            wildcard_subscription_available: is_available(
-                PropertyId::WildcardSubscriptionAvailable,
-            ),
-            subscription_identifier_available: is_available(
-                PropertyId::SubscriptionIdentifierAvailable,
-            ),
-            shared_subscription_available: is_available(PropertyId::SharedSubscriptionAvailable),
-        }
-    }
 }
 
 /// A packet the Server was allowed to send, checked against the state of the connection.
@@ -137,52 +53,6 @@ pub enum Received<'a> {
     /// The connection is closing; the packet means nothing any more.
     Ignored,
 }
-
-/// Why a packet must not be sent to this Server now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendRefused {
-    /// Only CONNECT and AUTH go out before CONNACK, and nothing after DISCONNECT.
-    WrongPhase(Phase),
-    /// A Client does not send packets of this type, or 3.x does not know it.
-    WrongRole,
-    /// The packet is larger than the Server's Maximum Packet Size \[MQTT-3.2.2-15\].
-    PacketTooLarge {
-        /// Bytes of the packet.
-        len: usize,
-        /// The Server's limit.
-        limit: u32,
-    },
-    /// The Server's Receive Maximum is used up \[MQTT-3.3.4-7\].
-    ReceiveMaximum,
-    /// The Server does not take this QoS \[MQTT-3.2.2-11\].
-    QoS(QoS),
-    /// The Server keeps no retained messages \[MQTT-3.2.2-14\].
-    Retain,
-    /// The Topic Alias is above the Server's Topic Alias Maximum \[MQTT-3.3.2-9\].
-    TopicAlias,
-    /// It is not the Client's turn to send this AUTH (4.12).
-    AuthenticationTurn,
-}
-
-impl fmt::Display for SendRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongPhase(Phase::Opening) => f.write_str("the connection is not accepted yet"),
-            Self::WrongPhase(_) => f.write_str("the connection is closing"),
-            Self::WrongRole => f.write_str("a client does not send this packet"),
-            Self::PacketTooLarge { len, limit } => {
-                write!(f, "the packet has {len} bytes, the server takes at most {limit}")
-            }
-            Self::ReceiveMaximum => f.write_str("the server's receive maximum is used up"),
-            Self::QoS(qos) => write!(f, "the server does not support QoS {}", *qos as u8),
-            Self::Retain => f.write_str("the server does not support retained messages"),
-            Self::TopicAlias => f.write_str("the topic alias is above the server's maximum"),
-            Self::AuthenticationTurn => f.write_str("it is not the client's turn to authenticate"),
-        }
-    }
-}
-
-impl core::error::Error for SendRefused {}
 
 /// The Client's end of one Network Connection.
 ///
@@ -488,9 +358,11 @@ impl ClientConnection {
 mod tests {
     use super::*;
     use crate::PropertiesBuf;
-    use crate::packet::{PacketType, Subscribe, SubscribeFilters, Unsubscribe, UnsubscribeFilters};
+    use crate::packet::{
+        Connect, PacketType, Subscribe, SubscribeFilters, Unsubscribe, UnsubscribeFilters,
+    };
     use crate::packet_id::PacketIdentifier;
-    use crate::property::Value;
+    use crate::property::{Properties, Value};
 
     const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
@@ -846,19 +718,5 @@ mod tests {
         assert_eq!(connection.due(19_999), Due::At(20_000));
         connection.on_sent(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)), 20_000);
         assert_eq!(connection.due(99_000), Due::Never);
-    }
-
-    #[test]
-    fn the_opening_is_read_from_the_connect() {
-        let mut properties = PropertiesBuf::new();
-        properties.push(PropertyId::ReceiveMaximum, Value::U16(7)).unwrap();
-        properties.push(PropertyId::AuthenticationMethod, Value::Text("m")).unwrap();
-        let Packet::Connect(connect) = every_packet()[0] else { panic!() };
-        let connect =
-            Connect { keep_alive_seconds: 9, properties: properties.as_properties(), ..connect };
-        let opening = Opening::of(&connect);
-        assert_eq!((opening.receive_maximum, opening.topic_alias_maximum), (7, 0));
-        assert!(opening.has_authentication_method);
-        assert_eq!(opening.keep_alive_seconds, 9);
     }
 }
