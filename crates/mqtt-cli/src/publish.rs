@@ -111,6 +111,7 @@ impl From<RequestError> for Stopped {
 fn source(cli: &PubCli, persona: &Persona) -> Result<Source, Failure> {
     let (payload, publish) = (&cli.payload, &cli.publish);
     let usage = |text: &str| Failure::usage(persona, text);
+    cli.session.check(&cli.connection, &cli.tls).map_err(|text| usage(&text))?;
     let kinds =
         payload.count() + usize::from(publish.stdin_line) + usize::from(publish.replay.is_some());
     if kinds > 1 {

@@ -84,6 +84,7 @@ async fn until(deadline: Option<Instant>) {
 fn check(cli: &RrCli, persona: &Persona) -> Result<(String, String), Failure> {
     let name = &persona.name;
     let usage = |text: &str| Failure::usage(persona, text);
+    cli.session.check(&cli.connection, &cli.tls).map_err(|text| usage(&text))?;
     if cli.payload.count() > 1 {
         return Err(usage("Only one type of message can be sent at once.\n"));
     }

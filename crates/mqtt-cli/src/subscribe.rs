@@ -84,6 +84,7 @@ async fn until(deadline: Option<Instant>) {
 fn check(cli: &SubCli, persona: &Persona) -> Result<(), Failure> {
     let name = &persona.name;
     let usage = |text: &str| Failure::usage(persona, text);
+    cli.session.check(&cli.connection, &cli.tls).map_err(|text| usage(&text))?;
     let subscribe = &cli.subscribe;
     if subscribe.topic.is_empty() && subscribe.unsubscribe.is_empty() {
         return Err(match persona.is_mosquitto {

@@ -481,6 +481,45 @@ fn flags_do_what_they_do_in_debians_tool() {
     }
 }
 
+/// Mistakes that Debian's tool names, word for word.
+#[test]
+fn mistakes_have_mosquittos_words_under_its_name() {
+    if !has_peer("mosquitto_passwd") {
+        return;
+    }
+    let room = Room::new();
+    room.write("pw", "ann:$7$101$QUFBQUFBQUFBQUFB$QUFB\n");
+    symlink(TOOL, room.path("mosquitto_passwd")).unwrap();
+    let ours = room.path("mosquitto_passwd");
+    for args in [
+        &["-H"][..],
+        &["-H", "nohash"],
+        &["-I"],
+        &["-I", "0"],
+        &["-I", "x", "pw", "ann"],
+        &["-c", "-D"],
+        &["-c", "-U"],
+        &["-U", "-D"],
+        &["-b", "-D"],
+        &["-c", "-b", "pw", "ann"],
+        &["-c"],
+        &["-D", "pw"],
+        &["-U"],
+        &["-D", "pw", "bad:name"],
+        &["-D", "pw", "bad\nname"],
+        &["-D", "pw", "bob"],
+        &["-D", "none", "ann"],
+        &["-U", "none"],
+        &["-b", "none", "ann", "x"],
+    ] {
+        let ours = Ended::of(room.command(ours.to_str().unwrap(), args).output().unwrap());
+        let theirs = Ended::of(room.command("mosquitto_passwd", args).output().unwrap());
+        let said = |ended: &Ended| (ended.code, ended.err.trim_end().to_owned());
+        assert_eq!(said(&ours), said(&theirs), "{args:?}");
+        assert!(!theirs.err.is_empty(), "{args:?}");
+    }
+}
+
 #[test]
 fn the_name_of_mosquittos_tool_works_the_same() {
     let room = Room::new();

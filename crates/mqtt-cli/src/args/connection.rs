@@ -33,8 +33,8 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "PATH", default_value = "/mqtt")]
     pub ws_path: String,
     /// Go through a proxy: socks5h://[user[:password]@]host[:port]
-    #[arg(long, value_name = "URL")]
-    pub proxy: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = parse_proxy)]
+    pub proxy: Option<Proxy>,
     /// Address or name of this machine to connect from
     #[arg(short = 'A', long = "bind", value_name = "ADDRESS")]
     pub bind: Option<String>,
@@ -90,8 +90,7 @@ impl ConnectionArgs {
             transport.websocket =
                 Some(WebSocket { path: self.ws_path.clone(), headers: Vec::new() });
         }
-        let proxy = self.proxy.as_deref().map(parse_proxy).transpose();
-        transport.proxy = proxy.map_err(|text| Failure::usage(persona, &text))?;
+        transport.proxy = self.proxy.clone();
         transport.bind = match &self.bind {
             None => None,
             Some(name) => Some(own_address(name, persona)?),

@@ -94,6 +94,12 @@ fn lacking(name: &str, placeholder: &str) -> String {
         "proxy" => "proxy url",
         "filter-out" => "topic filter",
         "unsubscribe" => "unsubscribe topic",
+        "options-file" => "options file",
+        "random-filter" => "chance",
+        "retain-handling" => "option",
+        "response-topic" => "response topic",
+        "tls-engine" => "engine_id",
+        "tls-engine-kpass-sha1" => "kpass sha1",
         _ => return format!("no {}", placeholder.to_lowercase()),
     };
     format!("no {what}")
@@ -101,8 +107,17 @@ fn lacking(name: &str, placeholder: &str) -> String {
 
 /// The value `flag` has in the end in a line that [`normalise`] has made.
 pub fn last_value(words: &[String], flag: &str) -> Option<String> {
-    let value = |word: &String| word.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned);
-    words.iter().take_while(|word| *word != "--").filter_map(value).last()
+    values(words, flag).last().map(str::to_owned)
+}
+
+/// Does `flag` stand more than once in a line that [`normalise`] has made?
+pub fn is_repeated(words: &[String], flag: &str) -> bool {
+    values(words, flag).count() > 1
+}
+
+fn values<'w>(words: &'w [String], flag: &str) -> impl Iterator<Item = &'w str> {
+    let options = words.iter().take_while(|word| *word != "--");
+    options.filter_map(move |word| word.strip_prefix(flag)?.strip_prefix('='))
 }
 
 /// The long name and the placeholder of the option `word` names, if it takes the next word.
@@ -231,5 +246,6 @@ mod tests {
         let line =
             normalised(&["-o", "a", "-m", "x", "-o", "b", "--", "--options-file=c"]).unwrap();
         assert_eq!(last_value(&line, "--options-file").as_deref(), Some("b"));
+        assert!(is_repeated(&line, "--options-file") && !is_repeated(&line, "--message"));
     }
 }

@@ -211,6 +211,9 @@ pub fn read<T: Tool>(persona: &Persona, argv: &[String]) -> Result<T, Stop> {
     let words_at = if T::HAS_WORDS { line::operands_at(&command, argv) } else { argv.len() };
     let given = line::normalise(&command, persona, &argv[..words_at]).map_err(Stop::Usage)?;
     let file = line::last_value(&given, "--options-file");
+    if line::is_repeated(&given, "--options-file") {
+        return Err(Stop::Usage("Duplicate -o argument given.".to_owned()));
+    }
     let mut defaults = defaults::read(file.as_deref(), &T::FILES).map_err(Stop::Usage)?;
     if let Some(name) = line::last_value(&given, "--profile") {
         defaults.extend(defaults::profile(&name).map_err(Stop::Usage)?);
@@ -249,6 +252,12 @@ fn stop(persona: &Persona, error: &clap::Error) -> Stop {
             Some(source) => Stop::Usage(source.to_string()),
             None => Stop::Usage(plain(error)),
         },
+        ErrorKind::InvalidValue if persona.is_mosquitto => {
+            let flag = shown(ContextKind::InvalidArg);
+            let flag = flag.split(' ').next().unwrap_or(&flag);
+            let value = shown(ContextKind::InvalidValue);
+            Stop::Usage(format!("Unknown value '{value}' for {flag}."))
+        }
         ErrorKind::ArgumentConflict if persona.is_mosquitto => {
             Stop::Usage(format!("{} cannot be used here.", shown(ContextKind::InvalidArg)))
         }

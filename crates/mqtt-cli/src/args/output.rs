@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::parse;
+
 /// The ways to print a message.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
@@ -13,7 +15,7 @@ pub struct OutputArgs {
     #[arg(short = 'N', long = "no-newline")]
     pub no_newline: bool,
     /// Print in this format: %t topic, %p payload, %q QoS, %r retain, %I time, %j JSON, …
-    #[arg(short = 'F', long = "format", value_name = "FORMAT")]
+    #[arg(short = 'F', long = "format", value_name = "FORMAT", value_parser = parse::format)]
     pub format: Option<String>,
     /// Indent the JSON of %j and %J
     #[arg(long)]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use mqtt_client::{QoS, Version};
 use mqtt_proto::topic::{SharedFilter, TopicFilter, TopicName};
 
+use crate::format::Format;
+
 /// QoS 0, 1 or 2.
 pub fn qos(text: &str) -> Result<QoS, String> {
     let number: i64 = text.parse().unwrap_or(-1);
@@ -54,7 +56,11 @@ pub fn max_in_flight(text: &str) -> Result<u16, String> {
 pub fn session_expiry(text: &str) -> Result<u32, String> {
     match text {
         "∞" | "-1" => Ok(u32::MAX),
-        _ => text.parse().map_err(|_| "session-expiry-interval out of range.\n".to_owned()),
+        _ => match text.parse::<i64>() {
+            Ok(seconds) => u32::try_from(seconds)
+                .map_err(|_| "session-expiry-interval out of range.\n".to_owned()),
+            Err(_) => Err("session-expiry-interval not a number.\n".to_owned()),
+        },
     }
 }
 
@@ -139,6 +145,11 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A format for `-F`.
+pub fn format(text: &str) -> Result<String, String> {
+    Format::compile(text, false).map(|_| text.to_owned())
+}
+
 /// More than 0 and at most 100.
 pub fn percentage(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -177,7 +188,9 @@ mod tests {
         assert_eq!(port("70000").unwrap_err(), "Invalid port given: 70000");
         assert_eq!(session_expiry("4294967294"), Ok(u32::MAX - 1));
         assert_eq!((session_expiry("-1"), session_expiry("∞")), (Ok(u32::MAX), Ok(u32::MAX)));
-        assert!(session_expiry("-2").is_err() && session_expiry("4294967296").is_err());
+        assert!(session_expiry("-2").unwrap_err().contains("out of range"));
+        assert!(session_expiry("4294967296").unwrap_err().contains("out of range"));
+        assert!(session_expiry("A").unwrap_err().contains("not a number"));
         assert_eq!(max_in_flight("1"), Ok(1));
         assert!(max_in_flight("0").is_err() && max_in_flight("65536").is_err());
         assert!(message_count("0").is_err() && repeat("0").is_err() && timeout("0").is_err());

@@ -16,7 +16,8 @@ pub enum Packet {
     Disconnect,
     Will,
     Auth,
-    Pubact,
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Answer,
 }
 
 /// One `-D`.
@@ -40,42 +41,57 @@ enum OwnedValue {
 }
 
 enum Kind {
-    Byte,
+    /// 0 or 1.
+    Flag,
     U16,
+    /// 0 is a Protocol Error.
+    U16Above0,
     U32,
+    U32Above0,
     VarInt,
     Text,
     Binary,
     Pair,
 }
 
-/// Name, identifier, kind, and the packets it may go into by a client's hand.
+/// Name, identifier, kind, and the packets of a client's it may go into.
 #[rustfmt::skip]
 const TABLE: &[(&str, PropertyId, Kind, &[Packet])] = {
     use PropertyId as Id;
-    use Packet::{Auth, Connect, Disconnect, Pubact, Publish, Subscribe, Unsubscribe, Will};
+    use Packet::{Answer, Auth, Connect, Disconnect, Publish, Subscribe, Unsubscribe, Will};
     &[
-        ("payload-format-indicator", Id::PayloadFormatIndicator, Kind::Byte, &[Publish, Will]),
+        ("payload-format-indicator", Id::PayloadFormatIndicator, Kind::Flag, &[Publish, Will]),
         ("message-expiry-interval", Id::MessageExpiryInterval, Kind::U32, &[Publish, Will]),
         ("content-type", Id::ContentType, Kind::Text, &[Publish, Will]),
         ("response-topic", Id::ResponseTopic, Kind::Text, &[Publish, Will]),
         ("correlation-data", Id::CorrelationData, Kind::Binary, &[Publish, Will]),
-        ("subscription-identifier", Id::SubscriptionIdentifier, Kind::VarInt, &[Subscribe]),
+        ("subscription-identifier", Id::SubscriptionIdentifier, Kind::VarInt,
+            &[Publish, Subscribe]),
         ("session-expiry-interval", Id::SessionExpiryInterval, Kind::U32, &[Connect, Disconnect]),
         ("authentication-method", Id::AuthenticationMethod, Kind::Text, &[Connect, Auth]),
         ("authentication-data", Id::AuthenticationData, Kind::Binary, &[Connect, Auth]),
-        ("request-problem-information", Id::RequestProblemInformation, Kind::Byte, &[Connect]),
-        ("request-response-information", Id::RequestResponseInformation, Kind::Byte, &[Connect]),
+        ("request-problem-information", Id::RequestProblemInformation, Kind::Flag, &[Connect]),
+        ("request-response-information", Id::RequestResponseInformation, Kind::Flag, &[Connect]),
         ("will-delay-interval", Id::WillDelayInterval, Kind::U32, &[Will]),
-        ("reason-string", Id::ReasonString, Kind::Text, &[Disconnect, Pubact, Auth]),
-        ("receive-maximum", Id::ReceiveMaximum, Kind::U16, &[Connect]),
+        ("reason-string", Id::ReasonString, Kind::Text, &[Disconnect, Answer, Auth]),
+        ("receive-maximum", Id::ReceiveMaximum, Kind::U16Above0, &[Connect]),
         ("topic-alias-maximum", Id::TopicAliasMaximum, Kind::U16, &[Connect]),
-        ("topic-alias", Id::TopicAlias, Kind::U16, &[Publish]),
-        ("maximum-packet-size", Id::MaximumPacketSize, Kind::U32, &[Connect]),
+        ("topic-alias", Id::TopicAlias, Kind::U16Above0, &[Publish]),
+        ("maximum-packet-size", Id::MaximumPacketSize, Kind::U32Above0, &[Connect]),
         ("user-property", Id::UserProperty, Kind::Pair,
-            &[Connect, Publish, Subscribe, Unsubscribe, Disconnect, Will, Auth, Pubact]),
+            &[Connect, Publish, Subscribe, Unsubscribe, Disconnect, Will, Auth, Answer]),
     ]
 };
+
+/// The protocol has these, and the tools nothing to do with them: the packet is the client
+/// library's, or only a server sends the property.
+const fn is_out_of_reach(packet: Packet, id: PropertyId) -> bool {
+    match packet {
+        Packet::Auth | Packet::Answer => true,
+        Packet::Publish => matches!(id, PropertyId::SubscriptionIdentifier),
+        _ => false,
+    }
+}
 
 /// Reads the words of one `-D`, joined with [`SEPARATOR`].
 pub fn parse(text: &str) -> Result<Property, String> {
@@ -93,7 +109,7 @@ pub fn parse(text: &str) -> Result<Property, String> {
         "disconnect" => Packet::Disconnect,
         "will" => Packet::Will,
         "auth" => Packet::Auth,
-        "pubact" | "puback" | "pubrec" | "pubrel" | "pubcomp" => Packet::Pubact,
+        "puback" | "pubrec" | "pubrel" | "pubcomp" => Packet::Answer,
         _ => return Err("Invalid command given in --property argument.\n".to_owned()),
     };
     let row = TABLE.iter().find(|(known, ..)| *known == name);
@@ -103,12 +119,27 @@ pub fn parse(text: &str) -> Result<Property, String> {
     if !packets.contains(&packet) {
         return Err(format!("{name} property not allowed for {command} in --property argument.\n"));
     }
+    if is_out_of_reach(packet, *id) {
+        let text = format!("{name} property not supported for {command} in --property argument.\n");
+        return Err(text);
+    }
     let range = || format!("Property value ({value}) out of range for property {name}.\n");
     let number = || value.parse::<u64>().map_err(|_| range());
     let value = match kind {
-        Kind::Byte => OwnedValue::Byte(number()?.try_into().map_err(|_| range())?),
+        Kind::Flag => match number()? {
+            number @ (0 | 1) => OwnedValue::Byte(number as u8),
+            _ => return Err(range()),
+        },
         Kind::U16 => OwnedValue::U16(number()?.try_into().map_err(|_| range())?),
+        Kind::U16Above0 => match u16::try_from(number()?) {
+            Ok(number @ 1..) => OwnedValue::U16(number),
+            _ => return Err(range()),
+        },
         Kind::U32 => OwnedValue::U32(number()?.try_into().map_err(|_| range())?),
+        Kind::U32Above0 => match u32::try_from(number()?) {
+            Ok(number @ 1..) => OwnedValue::U32(number),
+            _ => return Err(range()),
+        },
         Kind::VarInt => match number()? {
             number @ 1..=268_435_455 => OwnedValue::VarInt(number as u32),
             _ => return Err(range()),
@@ -171,6 +202,13 @@ mod tests {
             (&["publish", "x", "a"], "Invalid property name"),
             (&["connect", "content-type", "a"], "not allowed for connect"),
             (&["connect", "receive-maximum", "65536"], "out of range"),
+            (&["connect", "receive-maximum", "0"], "out of range"),
+            (&["connect", "maximum-packet-size", "0"], "out of range"),
+            (&["publish", "payload-format-indicator", "2"], "out of range"),
+            (&["auth", "content-type", "a"], "not allowed for auth"),
+            (&["auth", "reason-string", "a"], "not supported for auth"),
+            (&["puback", "user-property", "a", "b"], "not supported for puback"),
+            (&["publish", "subscription-identifier", "1"], "not supported for publish"),
             (&["subscribe", "subscription-identifier", "0"], "out of range"),
             (&["publish", "user-property", "a"], "not enough"),
         ] {

@@ -65,8 +65,8 @@ pub struct SessionArgs {
 }
 
 impl SessionArgs {
-    /// Options for the client library; checks what only shows when all flags are known. The
-    /// version is the one given, else 5.0 if something needs it, else `usual`.
+    /// Options for the client library, after [`SessionArgs::check`]. The version is the one given,
+    /// else 5.0 if something needs it, else `usual`.
     ///
     /// # Errors
     /// What is wrong, in words for the user.
@@ -79,7 +79,7 @@ impl SessionArgs {
         usual: Version,
     ) -> Result<Options, Failure> {
         let usage = |text: String| Failure::usage(persona, &text);
-        self.check(connection).map_err(usage)?;
+        self.check(connection, tls).map_err(usage)?;
         let needs_v5 = !self.property.is_empty()
             || self.session_expiry.is_some()
             || secret.auth_method.is_some();
@@ -98,7 +98,12 @@ impl SessionArgs {
         Ok(options)
     }
 
-    fn check(&self, connection: &ConnectionArgs) -> Result<(), String> {
+    /// Checks what only shows when all flags are known. As with Mosquitto's tools, such mistakes
+    /// are named before a topic that is missing.
+    ///
+    /// # Errors
+    /// What is wrong, in words for the user.
+    pub fn check(&self, connection: &ConnectionArgs, tls: &TlsArgs) -> Result<(), String> {
         if connection.id.is_some() && self.id_prefix.is_some() {
             return Err("-i and -I argument cannot be used together.\n".to_owned());
         }
@@ -111,7 +116,15 @@ impl SessionArgs {
                 return Err(format!("Will {what} given, but no will topic given."));
             }
         }
-        Ok(())
+        if self.session_expiry == Some(u32::MAX)
+            && connection.id.is_none()
+            && self.id_prefix.is_none()
+        {
+            return Err("You must provide a client id if you are using an infinite session \
+                expiry interval."
+                .to_owned());
+        }
+        tls.check()
     }
 
     fn client_id(

@@ -118,7 +118,7 @@ impl TlsArgs {
     }
 
     /// Flags that contradict each other.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if self.cert.is_some() != self.key.is_some() {
             return Err("Both certfile and keyfile must be provided if one of them is set.".into());
         }
@@ -127,6 +127,13 @@ impl TlsArgs {
         }
         if self.psk.is_some() && (self.cafile.is_some() || self.capath.is_some()) {
             return Err("Only one of --psk or --cafile/--capath may be used at once.".to_owned());
+        }
+        if self.tls_engine_kpass_sha1.is_some()
+            && (self.tls_engine.is_none() || self.keyform.is_none())
+        {
+            return Err("when using tls-engine-kpass-sha1, both tls-engine and keyform must also \
+                be provided."
+                .to_owned());
         }
         match (&self.psk, &self.psk_identity) {
             (Some(_), None) => Err("--psk-identity required if --psk used.".to_owned()),

@@ -14,6 +14,8 @@ use mqtt_auth::{
 };
 
 use super::failure::Failure;
+use super::mosquitto;
+use crate::args::Persona;
 use crate::generate::Generate;
 
 const EXAMPLES: &str = "\
@@ -43,19 +45,19 @@ Exit codes: 0 done, 1 error, 2 the passwords differ, 10 the hash could not be co
 pub(super) struct Args {
     /// Take the password from the command line instead of asking for it
     #[arg(short, long)]
-    batch: bool,
+    pub(super) batch: bool,
 
     /// Make a new file. One that exists is overwritten; if it had users, it is kept as FILE.backup
     #[arg(short, long)]
-    create: bool,
+    pub(super) create: bool,
 
     /// Delete the user
     #[arg(short = 'D', long, conflicts_with_all = ["batch", "create"])]
-    delete: bool,
+    pub(super) delete: bool,
 
     /// Hash the plain passwords of a file. Entries that are hashed already are left alone
     #[arg(short = 'U', long, conflicts_with_all = ["batch", "create", "delete"])]
-    upgrade: bool,
+    pub(super) upgrade: bool,
 
     /// How to hash. sha512-pbkdf2 is understood by Mosquitto 2.0 and later, argon2id by 2.1 when
     /// built with it, sha512 by Mosquitto 1.x; scram-sha-256 by mqttd only, for logins with a
@@ -83,7 +85,7 @@ pub(super) struct Args {
 
     /// FILE, USER and, with -b, PASSWORD; FILE may be - with -c
     #[arg(trailing_var_arg = true, hide = true)]
-    operands: Vec<OsString>,
+    pub(super) operands: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,20 +126,44 @@ pub(super) enum Job {
 }
 
 /// Parses a whole command line, program name first.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
-    match Args::try_parse_from(args) {
+pub(super) fn parse(persona: &Persona, line: &[OsString]) -> Result<Request, Failure> {
+    match Args::try_parse_from(line) {
         Ok(Args { generate: Some(what), .. }) => Ok(Request::Generate(what)),
-        Ok(args) => args.job().map(Request::Job),
+        Ok(args) => {
+            if persona.is_mosquitto {
+                args.check_as_mosquitto()?;
+            }
+            args.job().map(Request::Job)
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Request::Text(error.to_string()))
             }
+            _ if persona.is_mosquitto => Err(match mosquitto::refused(&error) {
+                Some(text) => Failure::Objection(text),
+                None => Failure::Usage(one_line(&error.to_string())),
+            }),
             _ => Err(Failure::Usage(one_line(&error.to_string()))),
         },
     }
 }
 
 impl Args {
+    fn check_as_mosquitto(&self) -> Result<(), Failure> {
+        if let Some(text) = mosquitto::lacking(self) {
+            return Err(Failure::Objection(text));
+        }
+        match self
+            .operands
+            .get(1)
+            .filter(|_| self.delete)
+            .and_then(|user| mosquitto::misnamed(user))
+        {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
     fn job(self) -> Result<Job, Failure> {
         let scheme = self.scheme()?;
         let mut operands = self.operands.into_iter();
@@ -215,8 +241,12 @@ mod tests {
     use super::*;
 
     fn job(line: &str) -> Result<Job, String> {
-        let args = ["mqtt-passwd"].into_iter().chain(line.split_whitespace());
-        match parse(args.map(OsString::from)) {
+        job_of("mqtt-passwd", line)
+    }
+
+    fn job_of(name: &str, line: &str) -> Result<Job, String> {
+        let args = [name].into_iter().chain(line.split_whitespace()).map(OsString::from);
+        match parse(&Persona::of(name), &args.collect::<Vec<_>>()) {
             Ok(Request::Job(job)) => Ok(job),
             Ok(Request::Text(text)) => panic!("{text}"),
             Ok(Request::Generate(what)) => panic!("{what:?}"),
@@ -295,6 +325,29 @@ mod tests {
             assert!(message.starts_with(text), "{line}: {message}");
             assert!(!message.contains('\n'), "{message}");
         }
+    }
+
+    #[test]
+    fn mosquittos_name_brings_mosquittos_words() {
+        for (line, text) in [
+            ("-H", "-H argument given but not enough other arguments."),
+            ("-I", "-I argument given but not enough other arguments."),
+            ("-H nohash", "Unknown hash type 'nohash'"),
+            ("-I 0 f u", "Number of iterations must be > 0."),
+            ("-c -D", "-c and -D cannot be used together."),
+            ("-U -c", "-c and -U cannot be used together."),
+            ("-U -D", "-D and -U cannot be used together."),
+            ("-b -D", "-b and -D cannot be used together."),
+            ("-c -b f u", "-c argument given but password file, username, or password missing."),
+            ("-c f", "-c argument given but password file or username missing."),
+            ("-D f", "-D argument given but password file or username missing."),
+            ("-U", "-U argument given but password file missing."),
+        ] {
+            assert_eq!(job_of("/usr/bin/mosquitto_passwd", line).unwrap_err(), text, "{line}");
+        }
+        let deleted = job_of("mosquitto_passwd", "-D f #a").unwrap();
+        assert_eq!(deleted, Job::Delete { file: "f".into(), user: "#a".into() });
+        assert!(job_of("mosquitto_passwd", "-D f a:b").is_err());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::Exit;
 pub(super) enum Failure {
     /// The command line makes no sense.
     Usage(String),
+    /// As the last, in words that need nothing more.
+    Objection(String),
     Username(UsernameError),
     EmptyPassword,
     LongPassword,
@@ -76,6 +78,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => write!(f, "{what} (see mqtt-passwd --help)"),
+            Self::Objection(text) => f.write_str(text),
             Self::Username(error) => error.fmt(f),
             Self::EmptyPassword => f.write_str("the password is empty; choose one"),
             Self::LongPassword => {

@@ -1,16 +1,20 @@
 //! The password tool. `args.rs` is its command line, `run.rs` what it does, `prompt.rs` asks for a
-//! password, `file.rs` locks, reads and replaces the file, `failure.rs` says what went wrong.
+//! password, `file.rs` locks, reads and replaces the file, `failure.rs` says what went wrong,
+//! `mosquitto.rs` says it in that tool's words when the tool is called by its name.
 //! The file's grammar and the hashes are the crate `mqtt-auth`.
 
 mod args;
 mod failure;
 mod file;
+mod mosquitto;
 mod prompt;
 mod run;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use crate::args::Persona;
 
 /// How the tool ends, with the numbers of `mosquitto_passwd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,10 @@ impl From<Exit> for ExitCode {
 
 /// Runs the tool with a whole command line, program name first. Errors go to stderr, one line each.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
-    let outcome = args::parse(args).and_then(|request| match request {
+    let line: Vec<OsString> = args.into_iter().collect();
+    let name = line.first().map(|name| name.to_string_lossy().into_owned());
+    let persona = Persona::of(name.as_deref().unwrap_or_default());
+    let outcome = args::parse(&persona, &line).and_then(|request| match request {
         args::Request::Text(text) => {
             write!(io::stdout(), "{text}").map_err(failure::Failure::Output)
         }
@@ -47,7 +54,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     match outcome {
         Ok(()) => Exit::Success,
         Err(failure) => {
-            eprintln!("Error: {failure}");
+            let theirs = persona.is_mosquitto.then(|| mosquitto::line(&failure)).flatten();
+            eprintln!("{}", theirs.unwrap_or_else(|| format!("Error: {failure}")));
             failure.exit()
         }
     }
