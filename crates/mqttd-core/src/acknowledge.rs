@@ -139,7 +139,7 @@ impl Shard {
         out: &mut O,
     ) {
         let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         if !ready || online.held > 0 {
             let answer = Answer::Ack { packet_type, packet_id, reason };
@@ -167,7 +167,7 @@ impl Shard {
         out: &mut O,
     ) {
         let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
-        let Some(online) = &self.sessions[key.0 as usize].online else { return };
+        let Some(online) = &self.sessions[key].online else { return };
         if ready && online.held == 0 {
             self.write_answer(key, &answer, out);
         } else {
@@ -185,7 +185,7 @@ impl Shard {
         received: Option<Origin>,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         online.held += 1;
         if online.held >= HELD_ANSWERS_MAX && !online.is_paused {
@@ -337,7 +337,7 @@ impl Shard {
     ) {
         let mut failed = failure != Failure::No;
         let key = to.key;
-        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(session) = self.sessions.find_mut(key) else { return };
         if session.uid != to.uid {
             return;
         }
@@ -390,7 +390,7 @@ impl Shard {
         kept: bool,
         out: &mut O,
     ) {
-        let Some(session) = self.sessions.get(to.key.0 as usize) else { return };
+        let Some(session) = self.sessions.find(to.key) else { return };
         if session.uid != to.uid {
             return;
         }
@@ -419,7 +419,7 @@ impl Shard {
                 let granted = codes.iter_mut().filter(|code| **code < 0x80);
                 granted.for_each(|code| *code = ReasonCode::QuotaExceeded.value());
                 // Unless a later packet of the Client, held too, may speak of the same filters.
-                let session = &self.sessions[key.0 as usize];
+                let session = &self.sessions[key];
                 if session.online.as_ref().is_none_or(|online| online.held == 0) {
                     for filter in core::mem::take(new) {
                         self.unsubscribe(key, &filter, out);
@@ -432,7 +432,7 @@ impl Shard {
     }
 
     fn write_answer<O: Output>(&mut self, key: SessionKey, answer: &Answer, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         let wire = out.wire(online.connection).bytes_mut();
         let version = online.version;

@@ -99,7 +99,7 @@ impl Shard {
         auth: &Auth<'_>,
         out: &mut O,
     ) -> Result<(), Offence> {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let online = session.online.as_mut();
         let authentication = online.and_then(|online| online.authentication.as_mut());
         // [MQTT-4.12.0-7]
@@ -134,7 +134,7 @@ impl Shard {
         out: &mut O,
     ) {
         let Some(key) = self.session_of(connection) else { return };
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = session.online.as_mut() else { return };
         let Some(authentication) = online.authentication.as_mut() else { return };
         let (turn, reason, data) = match *outcome {
@@ -159,7 +159,7 @@ impl Shard {
         out.wire(connection).bytes_mut().extend_from_slice(&packet);
         self.stats.packets_sent += 1;
         if self.settings.debug {
-            let client_id = &self.sessions[key.0 as usize].client_id;
+            let client_id = &self.sessions[key].client_id;
             let packet = SentPacket::Other(mqtt_proto::packet::PacketType::Auth);
             out.notice(Notice::Sending { client_id, packet });
         }

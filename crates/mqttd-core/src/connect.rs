@@ -163,7 +163,7 @@ impl Shard {
         out: &mut O,
     ) -> Option<SessionKey> {
         let key = self.find_session(client_id)?;
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         if let Some(online) = &session.online {
             let connection = online.connection;
             let goes_on = session.is_persistent() && !clean_start;
@@ -218,7 +218,7 @@ impl Shard {
             // 3.x knows no limit; identifiers are one.
             u16::MAX
         };
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         session.sender.set_window(NonZeroU16::new(send_window).unwrap_or(NonZeroU16::MIN));
         session.receiver.set_limit(NonZeroU16::new(receive_window).unwrap_or(NonZeroU16::MIN));
         session.online = Some(Box::new(online));
@@ -394,7 +394,7 @@ impl Shard {
 
     /// Writes or replaces the session's record.
     pub(crate) fn write_session_record<O: Output>(&mut self, key: SessionKey, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         if !session.is_persistent() {
             return;
         }
@@ -406,6 +406,6 @@ impl Shard {
             offline_since: session.offline_since,
         });
         self.journal.put_as(RecordId(session.uid.0), &record, out);
-        self.sessions[key.0 as usize].is_recorded = self.journal.is_on();
+        self.sessions[key].is_recorded = self.journal.is_on();
     }
 }

@@ -110,7 +110,7 @@ impl Shard {
 
     #[cold]
     fn has_reached(&self, reached: &Reached, key: SessionKey) -> bool {
-        let session = self.sessions.get(key.0 as usize);
+        let session = self.sessions.find(key);
         session.is_some_and(|session| reached.sessions.contains(&session.uid))
     }
 
@@ -147,7 +147,7 @@ impl Shard {
         let (here, sessions) = (self.id, &self.sessions);
         let can_take = |address: SessionAddress| {
             sessions
-                .get(address.key.0 as usize)
+                .find(address.key)
                 .is_some_and(|session| session.queue.is_empty() && session.sender.has_room())
         };
         let Some((shard, to, grant)) = self.groups.choose(group, here, can_take) else { return 0 };
@@ -182,7 +182,7 @@ impl Shard {
         frames: &mut Frames,
         out: &mut O,
     ) {
-        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(session) = self.sessions.find_mut(key) else { return };
         let mut grant = grant;
         if grant.no_local != NoLocal::Never && message.publisher == Some(session.uid) {
             let Some(own) = grant.for_own() else { return };
@@ -209,7 +209,7 @@ impl Shard {
             self.deliver_qos0(key, grant, message, layout, now, frames, out);
             return;
         }
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let ready = session.online.is_some()
             && session.queue.is_empty()
             && session.sender.has_room()
@@ -234,7 +234,7 @@ impl Shard {
         frames: &mut Frames,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         // One that waits already is not overtaken [MQTT-4.6.0-6].
         let waits = session.queue.holds_qos0();
         let Some(online) = session.online.as_mut().filter(|_| !waits) else {
@@ -273,7 +273,7 @@ impl Shard {
         frames: &mut Frames,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         let size = message.payload.len() as u32;
         let stored = kept.as_ref().and_then(|kept| Some((kept.stored?, kept.how.entry())));
@@ -320,7 +320,7 @@ impl Shard {
         message: &mut Passing<'_>,
         layout: Layout,
     ) -> Option<Kept> {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let shared = grant.extra.as_ref().is_some_and(|extra| extra.share.is_some());
         if !session.is_persistent() && !shared {
             return None;
@@ -335,7 +335,7 @@ impl Shard {
         message: &mut Passing<'_>,
         layout: Layout,
     ) -> Kept {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let durable = session.is_persistent() && layout.qos > QoS::AtMostOnce;
         let stored = if durable {
             self.journal.entry(session.uid, layout.qos, layout.retain, grant.extra.as_deref())
@@ -365,15 +365,15 @@ impl Shard {
             bytes: self.settings.queued_bytes_max,
         };
         let size = message.topic.len() + message.properties.len() + message.payload.len();
-        if !self.sessions[key.0 as usize].queue.has_room(size, limits) {
+        if !self.sessions[key].queue.has_room(size, limits) {
             self.drop_expired(key, now, out);
-            if !self.sessions[key.0 as usize].queue.has_room(size, limits) {
+            if !self.sessions[key].queue.has_room(size, limits) {
                 self.dropped(key, DropReason::QueueFull, message.topic, out);
                 return;
             }
         }
         let kept = self.kept(key, grant, message, layout);
-        self.sessions[key.0 as usize].queue.push(kept);
+        self.sessions[key].queue.push(kept);
         if message.expires_at < Instant::NEVER {
             self.start_queue_sweep(now);
         }
@@ -383,7 +383,7 @@ impl Shard {
 
     /// Takes expired messages out of a queue.
     pub(crate) fn drop_expired<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        for kept in self.sessions[key.0 as usize].queue.take_expired(now) {
+        for kept in self.sessions[key].queue.take_expired(now) {
             self.note_drop(key, DropReason::Expired, kept.message.topic());
             self.unqueued(&kept);
             self.journal.complete(&kept, out);
@@ -397,7 +397,7 @@ impl Shard {
         payload_len: usize,
         out: &mut O,
     ) -> bool {
-        let Some(online) = &self.sessions[key.0 as usize].online else { return true };
+        let Some(online) = &self.sessions[key].online else { return true };
         let over = |max: u64| {
             online.inflight_bytes > 0 && online.inflight_bytes + payload_len as u64 > max
         };
@@ -415,7 +415,7 @@ impl Shard {
     #[cold]
     pub(crate) fn note_drop(&mut self, key: SessionKey, reason: DropReason, topic: &str) {
         self.stats.drop(reason);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         session.dropped.get_or_insert_default()[reason as usize] += 1;
         self.drops.add(self.now, reason, &session.client_id, topic);
     }
@@ -429,7 +429,7 @@ impl Shard {
         out: &mut O,
     ) {
         self.note_drop(key, reason, topic);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some(online) = &mut session.online {
             if core::mem::replace(&mut online.is_dropping, true) {
                 return;
@@ -452,7 +452,7 @@ impl Shard {
         self.stats.publish_bytes_sent += payload_len as u64;
         if self.settings.debug {
             out.notice(Notice::Sending {
-                client_id: &self.sessions[key.0 as usize].client_id,
+                client_id: &self.sessions[key].client_id,
                 packet: SentPacket::Publish {
                     dup: layout.dup,
                     qos: layout.qos,

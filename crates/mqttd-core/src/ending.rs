@@ -31,7 +31,7 @@ impl Shard {
         out: &mut O,
     ) {
         let Some(key) = self.take_connection(connection) else { return };
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = session.online.take() else { return };
         session.offline_since = now;
         self.stats.connected -= 1;
@@ -72,7 +72,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) {
-        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(session) = self.sessions.find_mut(key) else { return };
         let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
             return;
         };
@@ -100,7 +100,7 @@ impl Shard {
     /// Lets the session be looked at when its Session Expiry Interval has passed. One entry for
     /// each session is enough: an early one is set again when it turns out to be early.
     pub(crate) fn set_session_timer(&mut self, key: SessionKey) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if session.expiry_seconds == NEVER_EXPIRES {
             return;
         }
@@ -117,7 +117,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if session.timer_at > now {
             return; // an entry that an earlier one has replaced
         }
@@ -139,7 +139,7 @@ impl Shard {
     /// [MQTT-4.1.0-1].
     pub(crate) fn end_session<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
         self.publish_will(key, now, out);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let uid = session.uid;
         let subscriptions = core::mem::take(&mut session.subscriptions);
         for subscribed in subscriptions.iter() {
@@ -147,7 +147,7 @@ impl Shard {
         }
         self.stop_replays(key, uid, false, out);
         self.forget_session_records(key, &subscriptions, out);
-        let session = self.remove_session(key);
+        let Some(session) = self.remove_session(key) else { return };
         let mut orphans = Vec::new();
         for flight in session.sender.iter() {
             let Some(kept) = flight.message.and_then(|flight| flight.kept.as_ref()) else {
@@ -216,9 +216,9 @@ impl Shard {
     /// The session is no longer persistent: what the log has of it is not needed. What waits for it
     /// stays in memory, for its last connection.
     pub(crate) fn forget_records<O: Output>(&mut self, key: SessionKey, out: &mut O) {
-        let subscriptions = core::mem::take(&mut self.sessions[key.0 as usize].subscriptions);
+        let subscriptions = core::mem::take(&mut self.sessions[key].subscriptions);
         self.forget_session_records(key, &subscriptions, out);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         session.subscriptions = subscriptions;
         for subscribed in session.subscriptions.iter_mut() {
             subscribed.record = None;
@@ -231,7 +231,7 @@ impl Shard {
         subscriptions: &Subscriptions,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let is_recorded = core::mem::take(&mut session.is_recorded);
         let own = is_recorded.then_some(RecordId(session.uid.0));
         let exchanges = session.records.take().map(|records| *records).unwrap_or_default();

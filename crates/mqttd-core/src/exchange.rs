@@ -119,7 +119,7 @@ impl Shard {
         (message, dup): (&Passing<'_>, bool),
         out: &mut O,
     ) -> Option<Arc<Reached>> {
-        let records = self.sessions[key.0 as usize].records.as_mut()?;
+        let records = self.sessions[key].records.as_mut()?;
         let begun = records.begun.get(&packet_id)?;
         if dup && begun.content == message.content() {
             return Some(Arc::clone(&begun.reached));
@@ -163,7 +163,7 @@ impl Shard {
         packet_id: PacketIdentifier,
         out: &mut O,
     ) {
-        let Some(session) = self.sessions.get_mut(of.key.0 as usize) else { return };
+        let Some(session) = self.sessions.find_mut(of.key) else { return };
         if session.uid != of.uid {
             return;
         }

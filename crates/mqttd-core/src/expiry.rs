@@ -72,13 +72,13 @@ impl Shard {
     /// Takes expired messages out of some sessions' queues; all of them have had their turn after
     /// [`QUEUE_SWEEP_ROUND`] calls.
     pub(crate) fn sweep_queues<O: Output>(&mut self, now: Instant, out: &mut O) {
-        let places = self.sessions.capacity();
+        let places = self.sessions.places();
         let step = QUEUE_SWEEP_STEP_MIN.max(places / QUEUE_SWEEP_ROUND);
         let end = (self.sweep.at + step).min(places);
         for place in self.sweep.at..end {
-            let Some(session) = self.sessions.get(place) else { continue };
+            let Some((key, session)) = self.sessions.at(place) else { continue };
             if session.queue.iter().any(|kept| kept.message.expires_at < Instant::NEVER) {
-                self.drop_expired(SessionKey(place as u32), now, out);
+                self.drop_expired(key, now, out);
                 self.sweep.has_seen = true;
             }
         }
@@ -103,13 +103,13 @@ impl Shard {
         let sessions = &self.sessions;
         self.timers.heap.retain(|Reverse((at, timer))| match *timer {
             Timer::KeepAlive(key, epoch) => sessions
-                .get(key.0 as usize)
+                .find(key)
                 .and_then(|session| session.online.as_ref())
                 .is_some_and(|online| online.epoch == epoch),
             Timer::Session(key, uid) => sessions
-                .get(key.0 as usize)
+                .find(key)
                 .is_some_and(|session| session.uid == uid && session.timer_at == *at),
-            Timer::Will(key, uid) => sessions.get(key.0 as usize).is_some_and(|session| {
+            Timer::Will(key, uid) => sessions.find(key).is_some_and(|session| {
                 session.uid == uid
                     && session.will.as_ref().is_some_and(|will| will.due == Some(*at))
             }),

@@ -56,6 +56,7 @@ pub mod restore;
 mod resume;
 mod retained;
 mod session;
+mod sessions;
 pub mod settings;
 mod shard;
 mod shared;

@@ -58,7 +58,7 @@ impl Shard {
     ) -> Result<(), Offence> {
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += publish.payload.len() as u64;
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return Ok(()) };
         online.messages.received += 1;
         let listener = self.settings.listener(session.listener);
@@ -143,7 +143,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
         let is_durable = session.is_persistent() && self.journal.is_on();
         if session.receiver.contains(packet_id) {
@@ -165,14 +165,14 @@ impl Shard {
             return Ok(());
         }
         self.begin_receiving(key)?;
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         session.receiver.publish_new(packet_id).map_err(|_| Offence::ReceiveMaximumExceeded)?;
         let reached = self.reached_before(key, packet_id, (message, dup), out);
         let is_repeated = reached.is_some();
         let origin = (is_durable && (self.shards > 1 || is_repeated))
             .then(|| Origin { exchange: self.journal.new_id(), packet_id });
         let (reason, mut wait) = self.accept(key, message, origin, reached, now, out);
-        let of = address(key, &self.sessions[key.0 as usize]);
+        let of = address(key, &self.sessions[key]);
         if reason.is_error() {
             self.refuse_received(key, packet_id, out);
             self.forget_begun(of, packet_id, out);
@@ -197,7 +197,7 @@ impl Shard {
         out: &mut O,
     ) -> Lsn {
         self.forget_begun(from, packet_id, out);
-        let Some(session) = self.sessions.get_mut(from.key.0 as usize) else {
+        let Some(session) = self.sessions.find_mut(from.key) else {
             return Lsn::default();
         };
         if session.uid != from.uid
@@ -215,7 +215,7 @@ impl Shard {
     /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. 3.x knows none.
     #[inline]
     fn begin_receiving(&mut self, key: SessionKey) -> Result<(), Offence> {
-        let Some(online) = &mut self.sessions[key.0 as usize].online else { return Ok(()) };
+        let Some(online) = &mut self.sessions[key].online else { return Ok(()) };
         if online.version.has_properties() && online.receiving >= online.receive_maximum {
             return Err(Offence::ReceiveMaximumExceeded);
         }
@@ -230,7 +230,7 @@ impl Shard {
         packet_id: PacketIdentifier,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if session.receiver.refuse(packet_id) {
             if let Some(online) = &mut session.online {
                 online.receiving = online.receiving.saturating_sub(1);
@@ -250,7 +250,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> (ReasonCode, Wait) {
-        let version = self.sessions[key.0 as usize].online.as_ref().map(|online| online.version);
+        let version = self.sessions[key].online.as_ref().map(|online| online.version);
         let with_codes = version.is_some_and(|version| version.has_properties());
         if !self.may_publish(key, message.topic, out) {
             // 3.x has no word for it: acknowledged, as Mosquitto does.
@@ -310,7 +310,7 @@ impl Shard {
         topic: &str,
         out: &mut O,
     ) -> bool {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let own = topic.starts_with('$') && {
             let bridge_state =
                 topic.starts_with("$SYS/broker/connection/") && topic.ends_with("/state");
@@ -367,7 +367,7 @@ impl Shard {
         packet_id: PacketIdentifier,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         let with_codes = online.version.has_properties();
         let known = session.receiver.pubrel(packet_id);
@@ -391,7 +391,7 @@ impl Shard {
         packet_id: PacketIdentifier,
         out: &mut O,
     ) -> bool {
-        let records = &mut self.sessions[key.0 as usize].records;
+        let records = &mut self.sessions[key].records;
         match records.as_mut().and_then(|records| records.received.remove(&packet_id)) {
             Some(record) => {
                 self.journal.forget_received(record, out);
@@ -409,12 +409,12 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
-        match self.sessions[key.0 as usize].sender.puback(ack.packet_id) {
+        match self.sessions[key].sender.puback(ack.packet_id) {
             Ok(flight) => {
                 if ack.reason.is_error() {
                     self.note_refusal(key, Some(&flight));
                 }
-                let session = &mut self.sessions[key.0 as usize];
+                let session = &mut self.sessions[key];
                 self.journal.completed(&mut session.records, ack.packet_id, out);
                 self.landed(key, flight, out);
                 self.pump(key, now, out);
@@ -435,7 +435,7 @@ impl Shard {
         out: &mut O,
     ) -> Result<(), Offence> {
         let packet_id = ack.packet_id;
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let pubrel = PacketType::Pubrel;
         match session.sender.pubrec(packet_id, ack.reason.is_error()) {
             Ok(PubrecOutcome::Release(flight)) => {
@@ -479,7 +479,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         match session.sender.pubcomp(ack.packet_id) {
             Ok(()) => {
                 self.journal.completed(&mut session.records, ack.packet_id, out);
@@ -499,7 +499,7 @@ impl Shard {
 
     /// The receiver has the message.
     pub(crate) fn landed<O: Output>(&mut self, key: SessionKey, flight: Flight, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some(online) = &mut session.online {
             online.inflight_bytes = online.inflight_bytes.saturating_sub(u64::from(flight.size));
         }

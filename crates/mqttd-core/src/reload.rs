@@ -33,7 +33,7 @@ impl Shard {
         let old = core::mem::replace(&mut self.settings, settings);
         let mut unwelcome = Vec::new();
         let mut owed = Vec::new();
-        for (index, session) in &self.sessions {
+        for (key, session) in self.sessions.iter() {
             let Some(online) = &session.online else { continue };
             // Whoever came in under a newer configuration has been asked by that one.
             let is_known = online.proved_under >= self.settings.generation;
@@ -43,7 +43,7 @@ impl Shard {
             if !stays {
                 unwelcome.push(online.connection);
             } else if session.sender.owed() > 0 {
-                owed.push(SessionKey(index as u32));
+                owed.push(key);
             }
         }
         for connection in unwelcome {
@@ -75,7 +75,7 @@ impl Shard {
         out: &mut O,
     ) -> Vec<PacketIdentifier> {
         let mut released = Vec::new();
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let Some(acl) = self.settings.listener(session.listener).acl.clone() else {
             return released;
         };
@@ -88,7 +88,7 @@ impl Shard {
         let flights: Vec<_> = flights.collect();
         for (packet_id, state, message) in flights {
             self.note_drop(key, DropReason::NotAuthorized, message.topic());
-            let session = &mut self.sessions[key.0 as usize];
+            let session = &mut self.sessions[key];
             let flight = if state == SenderState::AwaitPuback {
                 self.journal.completed(&mut session.records, packet_id, out);
                 session.sender.puback(packet_id).ok()

@@ -153,7 +153,7 @@ impl Shard {
         if sources.is_empty() {
             return false;
         }
-        self.sessions[key.0 as usize].replays.push(Replay {
+        self.sessions[key].replays.push(Replay {
             number,
             filter: Arc::from(filter),
             grant,
@@ -168,16 +168,15 @@ impl Shard {
 
     /// The session has been sent a new retained value.
     pub(crate) fn supersede(&mut self, key: SessionKey, topic: &str) {
-        self.sessions[key.0 as usize].replays.iter_mut().for_each(|replay| replay.supersede(topic));
+        self.sessions[key].replays.iter_mut().for_each(|replay| replay.supersede(topic));
     }
 
     /// Sends what the Client can take now, and asks for more.
     pub(crate) fn pump_replays<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let index = key.0 as usize;
-        if self.sessions[index].replays.is_empty() {
+        if self.sessions[key].replays.is_empty() {
             return;
         }
-        let mut replays = core::mem::take(&mut self.sessions[index].replays);
+        let mut replays = core::mem::take(&mut self.sessions[key].replays);
         let mut frames = Frames::default();
         loop {
             let before = replays.len();
@@ -199,8 +198,8 @@ impl Shard {
                 break;
             }
         }
-        let added = core::mem::replace(&mut self.sessions[index].replays, replays);
-        added.into_iter().for_each(|replay| self.sessions[index].replays.push(replay));
+        let added = core::mem::replace(&mut self.sessions[key].replays, replays);
+        added.into_iter().for_each(|replay| self.sessions[key].replays.push(replay));
     }
 
     fn pump_replay<O: Output>(
@@ -237,12 +236,12 @@ impl Shard {
         payload_len: usize,
         out: &mut O,
     ) -> bool {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let room = session.queue.is_empty() && session.sender.has_room();
         if qos > QoS::AtMostOnce && (!room || self.is_stuffed(key, payload_len, out)) {
             return false;
         }
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         if session.queue.holds_qos0() {
             return false;
         }
@@ -252,7 +251,7 @@ impl Shard {
     }
 
     fn ask_for_more<O: Output>(&mut self, key: SessionKey, replay: &mut Replay, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         if session.online.is_none() {
             return;
         }
@@ -352,7 +351,7 @@ impl Shard {
         out: &mut O,
     ) {
         let key = to.session.key;
-        let Some(session) = self.sessions.get_mut(key.0 as usize) else { return };
+        let Some(session) = self.sessions.find_mut(key) else { return };
         if session.uid != to.session.uid {
             return;
         }
@@ -367,7 +366,7 @@ impl Shard {
 
     /// The subscription has gone or is made anew.
     pub(crate) fn stop_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some(replay) = session.replays.remove_filter(filter) {
             let of = address(key, session);
             self.cancel(of, &replay, out);
@@ -400,13 +399,13 @@ impl Shard {
         goes_on: bool,
         out: &mut O,
     ) {
-        let replays = core::mem::take(&mut self.sessions[key.0 as usize].replays);
+        let replays = core::mem::take(&mut self.sessions[key].replays);
         for replay in replays.into_iter() {
             if goes_on {
                 self.record_replay(key, &replay.filter, true, out);
             }
             if goes_on && replay.grant.qos == QoS::ExactlyOnce {
-                self.sessions[key.0 as usize].replays.push(replay);
+                self.sessions[key].replays.push(replay);
                 continue;
             }
             self.cancel(SessionAddress { key, uid }, &replay, out);
@@ -419,7 +418,7 @@ impl Shard {
     /// A replay that was owed when the broker stopped begins anew.
     pub(crate) fn restore_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
         let hash = self.hash(filter);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let found = session.subscriptions.find_mut(hash, filter);
         let Some(subscribed) = found else { return };
         subscribed.replays = true;
@@ -439,7 +438,7 @@ impl Shard {
         out: &mut O,
     ) {
         let hash = self.hash(filter);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let uid = session.uid;
         let found = session.subscriptions.find_mut(hash, filter);
         let Some(subscribed) = found.filter(|entry| entry.replays != replays) else { return };

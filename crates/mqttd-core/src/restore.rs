@@ -295,7 +295,7 @@ impl Restore {
         for (record, uid, due, message) in self.wills {
             if let Some(&key) = keys.get(&uid) {
                 let will = Will::restored(message, due, record);
-                shard.sessions[key.0 as usize].will = Some(Box::new(will));
+                shard.sessions[key].will = Some(Box::new(will));
                 shard.timers.set(due, Timer::Will(key, uid));
             } else {
                 shard.journal.kill(record, out);
@@ -421,17 +421,17 @@ impl Shard {
         });
         let Some(record) = record else { return };
         let (content, reached) = (begun.content, Arc::new(begun.reached));
-        let records = self.sessions[key.0 as usize].records.get_or_insert_default();
+        let records = self.sessions[key].records.get_or_insert_default();
         records.begun.insert(packet_id, Begun { record, content, reached });
     }
 
     /// The last identifiers before a power cut may be on no disk, but a Client that was sent QoS 2
     /// messages under them keeps them until PUBREL. So the session goes on somewhere else.
     fn begin_elsewhere(&mut self, key: SessionKey) {
-        let hash = self.hash(&self.sessions[key.0 as usize].client_id);
+        let hash = self.hash(&self.sessions[key].client_id);
         let place = (hash % u64::from(u16::MAX)) as u16 + 1;
         if let Some(id) = PacketIdentifier::new(place) {
-            self.sessions[key.0 as usize].sender.begin_at(id);
+            self.sessions[key].sender.begin_at(id);
         }
     }
 
@@ -443,7 +443,7 @@ impl Shard {
         exchange: Exchange,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some(packet_id) = PacketIdentifier::new(packet_id) {
             let records = session.records.get_or_insert_default();
             let state = SenderState::AwaitPubcomp;
@@ -470,7 +470,7 @@ impl Shard {
         sent: Option<(RecordId, u16)>,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some((record, packet_id)) = sent {
             let is_free = |id: &PacketIdentifier| session.sender.iter().all(|f| f.id != *id);
             if let Some(packet_id) = PacketIdentifier::new(packet_id).filter(is_free) {
@@ -490,7 +490,7 @@ impl Shard {
         self.stats.queued += 1;
         self.stats.queued_bytes += kept.message.size() as u64;
         let expires = kept.message.expires_at < Instant::NEVER;
-        self.sessions[key.0 as usize].queue.push(kept);
+        self.sessions[key].queue.push(kept);
         if expires {
             self.start_queue_sweep(Instant(0));
         }

@@ -25,7 +25,7 @@ impl Shard {
     pub(crate) fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
         // What is owed instead goes out with the rest.
         self.drop_denied_flights(key, out);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let mut expired = Vec::new();
         for flight in session.sender.iter() {
             let kept = flight.message.and_then(|flight| flight.kept.as_ref());
@@ -48,7 +48,7 @@ impl Shard {
         out: &mut O,
         from_start: bool,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         let mut frames = Frames::default();
         let stats = &mut self.stats;
@@ -104,7 +104,7 @@ impl Shard {
         reason: DropReason,
         out: &mut O,
     ) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let flight = abandon(&mut session.sender, qos, packet_id);
         self.journal.completed(&mut session.records, packet_id, out);
         let kept = flight.as_ref().and_then(|flight| flight.kept.as_ref());
@@ -118,22 +118,22 @@ impl Shard {
 
     /// Sends what waits, as far as window and buffer allow.
     pub(crate) fn pump<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        while self.sessions[key.0 as usize].sender.owed() > 0 {
-            let before = self.sessions[key.0 as usize].sender.owed();
+        while self.sessions[key].sender.owed() > 0 {
+            let before = self.sessions[key].sender.owed();
             self.resend_with(key, now, out, false);
-            if self.sessions[key.0 as usize].sender.owed() == before {
+            if self.sessions[key].sender.owed() == before {
                 break;
             }
         }
         loop {
-            let session = &self.sessions[key.0 as usize];
+            let session = &self.sessions[key];
             let Some(front) = session.queue.front() else { break };
             let window = front.how.qos() == QoS::AtMostOnce || session.sender.has_room();
             let size = front.message.payload().len();
             if !front.has_expired(now) && (!window || self.is_stuffed(key, size, out)) {
                 return;
             }
-            let session = &mut self.sessions[key.0 as usize];
+            let session = &mut self.sessions[key];
             let Some(kept) = session.queue.pop() else { break };
             self.unqueued(&kept);
             if kept.has_expired(now) {
@@ -147,7 +147,7 @@ impl Shard {
     }
 
     fn send_queued<O: Output>(&mut self, key: SessionKey, kept: Kept, now: Instant, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         // The rights may have changed since it was queued.
         if let Some(acl) = &self.settings.listener(session.listener).acl {
             if !acl.check(&session.who(), Action::Deliver, kept.message.topic()).is_allowed() {
@@ -170,7 +170,7 @@ impl Shard {
             self.frames = frames;
             return;
         }
-        let Some(online) = &mut self.sessions[key.0 as usize].online else { return };
+        let Some(online) = &mut self.sessions[key].online else { return };
         let written =
             write_publish(online, identifiers, &mut passing, layout, now, &mut frames, out);
         self.frames = frames;

@@ -13,7 +13,6 @@ use hashbrown::HashTable;
 use mqtt_proto::packet::{Disconnect, Packet, PacketType};
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Offence, QoS, ReasonCode};
-use slab::Slab;
 
 use crate::acknowledge::{HeldAnswers, Wait};
 use crate::drops::{DropReason, Dropped, RecentDrops};
@@ -31,6 +30,7 @@ use crate::output::Output;
 use crate::replay::ServedReplays;
 use crate::retained::RetainedMessages;
 use crate::session::Session;
+use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shared::Groups;
 use crate::stats::Stats;
@@ -44,7 +44,7 @@ pub struct Shard {
     pub(crate) id: ShardId,
     pub(crate) shards: u8,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) sessions: Slab<Session>,
+    pub(crate) sessions: Sessions,
     by_client_id: HashTable<SessionKey>,
     connections: Vec<Option<SessionKey>>,
     pub(crate) matching: Matching,
@@ -85,7 +85,7 @@ impl Shard {
             shards,
             journal: Journal::new(id, settings.persistence),
             settings,
-            sessions: Slab::new(),
+            sessions: Sessions::default(),
             by_client_id: HashTable::new(),
             connections: Vec::new(),
             matching,
@@ -210,7 +210,7 @@ impl Shard {
     /// The Client Identifier of a connection, for log lines.
     pub fn client_id(&self, connection: ConnectionKey) -> Option<&str> {
         let key = self.session_of(connection)?;
-        Some(&self.sessions[key.0 as usize].client_id)
+        Some(&self.sessions[key].client_id)
     }
 
     #[inline]
@@ -223,7 +223,7 @@ impl Shard {
     ) {
         let Some(key) = self.session_of(connection) else { return };
         self.stats.packets_received += 1;
-        if let Some(online) = &mut self.sessions[key.0 as usize].online {
+        if let Some(online) = &mut self.sessions[key].online {
             online.last_received = now;
         }
         let result = match packet {
@@ -271,7 +271,7 @@ impl Shard {
         self.stats.packets_sent += 1;
         if self.settings.debug {
             out.notice(Notice::Sending {
-                client_id: &self.sessions[key.0 as usize].client_id,
+                client_id: &self.sessions[key].client_id,
                 packet: crate::notice::SentPacket::Other(PacketType::Pingresp),
             });
         }
@@ -287,7 +287,7 @@ impl Shard {
     ) -> Result<(), Offence> {
         if let Some(expiry) = disconnect.properties.u32(PropertyId::SessionExpiryInterval) {
             let max = self.settings.session_expiry_seconds_max.unwrap_or(u32::MAX);
-            let session = &mut self.sessions[key.0 as usize];
+            let session = &mut self.sessions[key];
             let expiry = expiry.min(max);
             if session.expiry_seconds == 0 && expiry > 0 {
                 return Err(Offence::SessionExpiryFromZero);
@@ -317,7 +317,7 @@ impl Shard {
                 // Wherever it goes from here, the answer is this shard's to pass on.
                 let token = confirm.map(|_| self.held.next_confirm_token());
                 let mut confirms = 0;
-                let there = self.sessions.get(to.key.0 as usize).is_some_and(|s| s.uid == to.uid);
+                let there = self.sessions.find(to.key).is_some_and(|s| s.uid == to.uid);
                 if there {
                     let mut passing = Passing::from_message(&message);
                     self.deliver_to_one(to.key, &grant, &mut passing, now, out);
@@ -360,7 +360,7 @@ impl Shard {
 
     fn tick<O: Output>(&mut self, now: Instant, out: &mut O) {
         for key in core::mem::take(&mut self.pump_later) {
-            if self.sessions.contains(key.0 as usize) {
+            if self.sessions.find(key).is_some() {
                 self.pump_replays(key, now, out);
             }
         }
@@ -369,12 +369,12 @@ impl Shard {
             match timer {
                 Timer::KeepAlive(key, epoch) => self.check_keep_alive(key, epoch, now, out),
                 Timer::Session(key, uid) => {
-                    if self.sessions.get(key.0 as usize).is_some_and(|s| s.uid == uid) {
+                    if self.sessions.find(key).is_some_and(|s| s.uid == uid) {
                         self.check_session_expiry(key, now, out);
                     }
                 }
                 Timer::Will(key, uid) => {
-                    if self.sessions.get(key.0 as usize).is_some_and(|s| s.uid == uid) {
+                    if self.sessions.find(key).is_some_and(|s| s.uid == uid) {
                         self.will_is_due(key, now, out);
                     }
                 }
@@ -390,7 +390,7 @@ impl Shard {
         for index in 0..self.connections.len() {
             let connection = ConnectionKey(index as u32);
             let Some(key) = self.session_of(connection) else { continue };
-            if self.sessions[key.0 as usize].listener == listener {
+            if self.sessions[key].listener == listener {
                 let ending = Ending::Server(ReasonCode::AdministrativeAction);
                 self.end_connection(connection, ending, now, out);
             }
@@ -410,7 +410,7 @@ impl Shard {
     /// sent again as what they are [MQTT-4.4.0-1]. While the broker runs that is not worth a record
     /// for each: after a crash they are sent under new identifiers, which QoS 1 allows for.
     fn note_flights<O: Output>(&mut self, out: &mut O) {
-        for (_, session) in &mut self.sessions {
+        for session in self.sessions.iter_mut() {
             let noted = |id| session.records.as_ref().is_some_and(|r| r.sent.contains_key(&id));
             let flights: Vec<_> = session
                 .sender
@@ -470,25 +470,24 @@ impl Shard {
     }
 
     pub(crate) fn find_session(&self, client_id: &str) -> Option<SessionKey> {
-        let same = |key: &SessionKey| *self.sessions[key.0 as usize].client_id == *client_id;
+        let same = |key: &SessionKey| *self.sessions[*key].client_id == *client_id;
         self.by_client_id.find(self.hash(client_id), same).copied()
     }
 
     pub(crate) fn insert_session(&mut self, session: Session) -> SessionKey {
         let hash = self.hash(&session.client_id);
-        let key = SessionKey(self.sessions.insert(session) as u32);
+        let key = self.sessions.insert(session);
         let (sessions, hasher) = (&self.sessions, self.hash);
-        self.by_client_id.insert_unique(hash, key, |key| {
-            hasher.hash_one(sessions[key.0 as usize].client_id.as_bytes())
-        });
+        self.by_client_id
+            .insert_unique(hash, key, |key| hasher.hash_one(sessions[*key].client_id.as_bytes()));
         key
     }
 
-    pub(crate) fn remove_session(&mut self, key: SessionKey) -> Session {
-        let hash = self.hash(&self.sessions[key.0 as usize].client_id);
+    pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+        let hash = self.hash(&self.sessions[key].client_id);
         if let Ok(entry) = self.by_client_id.find_entry(hash, |other| *other == key) {
             entry.remove();
         }
-        self.sessions.remove(key.0 as usize)
+        self.sessions.remove(key)
     }
 }

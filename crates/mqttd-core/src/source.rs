@@ -42,7 +42,7 @@ impl From<SourceRecord<'_>> for Source {
 impl Shard {
     /// The session as a publisher of retained messages; made once for each connection.
     pub(crate) fn source(&mut self, key: SessionKey) -> Arc<Source> {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let Some(source) = session.online.as_ref().and_then(|online| online.source.as_ref()) {
             return Arc::clone(source);
         }

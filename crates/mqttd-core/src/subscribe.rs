@@ -47,7 +47,7 @@ impl Shard {
         self.announced = self.last_sync.is_some_and(|token| self.held.holds(token));
         let mut new = Vec::new();
         // 3.1 has no word for a refusal: granted and never served, as Mosquitto does.
-        let online = self.sessions[key.0 as usize].online.as_ref();
+        let online = self.sessions[key].online.as_ref();
         let can_refuse = online.is_some_and(|online| online.version.suback_can_refuse());
         let codes = subscribe
             .filters
@@ -55,9 +55,9 @@ impl Shard {
             .map(|(filter, options)| {
                 let mounted = self.mounted_filter(key, filter);
                 let filter = mounted.as_deref().unwrap_or(filter);
-                let count = self.sessions[key.0 as usize].subscriptions.len();
+                let count = self.sessions[key].subscriptions.len();
                 let code = self.subscribe(key, filter, options, identifier, now, out);
-                let session = &self.sessions[key.0 as usize];
+                let session = &self.sessions[key];
                 if self.journal.is_on() && session.subscriptions.len() > count {
                     new.push(Box::from(filter));
                 }
@@ -76,7 +76,7 @@ impl Shard {
         }
         let answer = Answer::Suback { packet_id: subscribe.packet_id, codes, new };
         self.answer(key, answer, wait, out);
-        if self.sessions[key.0 as usize].online.as_ref().is_some_and(|online| online.held == 0) {
+        if self.sessions[key].online.as_ref().is_some_and(|online| online.held == 0) {
             self.pump_replays(key, now, out);
         }
         // Otherwise once the SUBACK is on its way.
@@ -119,7 +119,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> bool {
-        let Some(online) = &self.sessions[key.0 as usize].online else { return false };
+        let Some(online) = &self.sessions[key].online else { return false };
         let (max, connection) = (online.packet_bytes_max as usize, online.connection);
         if max == u32::MAX as usize {
             return true;
@@ -136,7 +136,7 @@ impl Shard {
 
     /// The filter below the listener's mount point; `None` without one.
     fn mounted_filter(&self, key: SessionKey, filter: &str) -> Option<String> {
-        let online = self.sessions[key.0 as usize].online.as_ref()?;
+        let online = self.sessions[key].online.as_ref()?;
         mount::put_on_filter(online.mount.as_deref(), filter)
     }
 
@@ -154,13 +154,13 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> ReasonCode {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let hash = self.hash(filter);
         let is_new = session.subscribed(hash, filter).is_none();
         if let Some(reason) = self.refuses_filter(key, filter, is_new, now) {
             return reason;
         }
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let listener = self.settings.listener(session.listener);
         if let Some(acl) = &listener.acl {
             if !acl.check(&session.who(), Action::Subscribe, filter).is_allowed() {
@@ -169,7 +169,7 @@ impl Shard {
         }
         let options = SubscriptionOptions { qos: asked.qos.min(listener.qos_max), ..asked };
         self.add_subscription(key, filter, options, identifier, None, out);
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         out.notice(Notice::Subscribed { client_id: &session.client_id, filter, qos: options.qos });
         let wanted = match options.retain_handling {
             RetainHandling::AtSubscribe => true,
@@ -196,7 +196,7 @@ impl Shard {
         now: Instant,
     ) -> Option<ReasonCode> {
         let settings = &self.settings;
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         if let (Some(rate), Some(online)) = (settings.subscribe_rate, &mut session.online) {
             if !online.subscribing.take(rate, now) {
                 return Some(ReasonCode::QuotaExceeded);
@@ -227,7 +227,7 @@ impl Shard {
     ) {
         let hash = self.hash(filter);
         let hasher = self.hasher();
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let (uid, is_durable) = (session.uid, session.is_persistent() && record.is_none());
         let old = session.subscriptions.find(hash, filter);
         let is_new = old.is_none();
@@ -249,7 +249,7 @@ impl Shard {
         if is_new {
             self.stats.subscriptions += 1;
             if filter.starts_with(SHARE) {
-                self.sessions[key.0 as usize].shared += 1;
+                self.sessions[key].shared += 1;
                 self.stats.shared_subscriptions += 1;
             }
         }
@@ -278,7 +278,7 @@ impl Shard {
         out: &mut O,
     ) -> bool {
         let hash = self.hash(filter);
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let Some(subscribed) = session.subscriptions.remove(hash, filter) else { return false };
         if let Some(record) = subscribed.record {
             self.journal.kill(record, out);
@@ -295,7 +295,7 @@ impl Shard {
         self.matching.changed();
         if filter.starts_with(SHARE) {
             self.stats.shared_subscriptions -= 1;
-            let session = &mut self.sessions[key.0 as usize];
+            let session = &mut self.sessions[key];
             session.shared -= 1;
             let session = address(key, session);
             let member = MemberState { session, grant: None, is_online: false };
@@ -319,7 +319,7 @@ impl Shard {
         identifier: u32,
         out: &mut O,
     ) {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         let extra = GrantExtra::new(&[identifier], Some(filter)).map(Arc::new);
         let member = MemberState {
             session: address(key, session),
@@ -331,7 +331,7 @@ impl Shard {
 
     /// The session has connected or disconnected: its shared subscriptions are told.
     pub(crate) fn announce_presence<O: Output>(&mut self, key: SessionKey, out: &mut O) {
-        let session = &self.sessions[key.0 as usize];
+        let session = &self.sessions[key];
         if session.shared == 0 {
             return;
         }

@@ -73,7 +73,7 @@ impl Shard {
     /// The connection has ended and the will is to be published: now, or after its delay if the
     /// session lives that long.
     pub(crate) fn start_will<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let session = &mut self.sessions[key.0 as usize];
+        let session = &mut self.sessions[key];
         let delay = match &session.will {
             Some(will) => will.delay_seconds.min(session.expiry_seconds),
             None => return,
@@ -97,7 +97,7 @@ impl Shard {
 
     /// A delayed will is due, if the Client has not come back.
     pub(crate) fn will_is_due<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let due = self.sessions[key.0 as usize].will.as_ref().and_then(|will| will.due);
+        let due = self.sessions[key].will.as_ref().and_then(|will| will.due);
         if due.is_some_and(|due| due <= now) {
             self.publish_will(key, now, out);
         }
@@ -105,7 +105,7 @@ impl Shard {
 
     /// Takes the will away without publishing it.
     pub(crate) fn discard_will<O: Output>(&mut self, key: SessionKey, out: &mut O) {
-        if let Some(will) = self.sessions[key.0 as usize].will.take() {
+        if let Some(will) = self.sessions[key].will.take() {
             if let Some(record) = will.record {
                 self.journal.kill(record, out);
             }
@@ -114,7 +114,7 @@ impl Shard {
 
     /// Publishes the will now, if there is one.
     pub(crate) fn publish_will<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
-        let Some(will) = self.sessions[key.0 as usize].will.take() else { return };
+        let Some(will) = self.sessions[key].will.take() else { return };
         let Will { message, expiry_seconds, record, .. } = *will;
         let mut passing = Passing::from_message(&message);
         if let Some(seconds) = expiry_seconds {
