@@ -86,9 +86,9 @@ bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 	@scripts/bench-count
 
-# Only the broker links OpenSSL, so it is built once more, by itself.
+# What links OpenSSL is built once more, by itself.
 psk: build
-	$(CARGO) build --release -p mqttd --features psk
+	$(CARGO) build --release -p mqttd -p mqtt-cli --features mqttd/psk,mqtt-cli/psk
 
 deb: psk ## Debian packages for this machine's architecture, into target/debian
 	@scripts/deb/build

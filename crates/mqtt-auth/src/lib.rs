@@ -43,7 +43,7 @@ pub use password_text::{
     Change, Entry, PASSWORD_BYTES_MAX, PasswordText, USERNAME_BYTES_MAX, UsernameError, Warning,
     WarningKind, check_username,
 };
-pub use psk_file::{PSK_BYTES_MAX, PskFileError, PskTable};
+pub use psk_file::{PSK_BYTES_MAX, PskFileError, PskTable, decode_psk};
 pub use scram::{
     SCRAM_SHA_256, ScramClient, ScramError, ScramIdentity, ScramNonce, ScramProof, ScramServer,
 };

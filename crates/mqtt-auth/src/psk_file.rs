@@ -29,7 +29,7 @@ impl PskTable {
         for entry in text.entries() {
             let line = entry.line;
             let identity = || Box::from(entry.user);
-            let key = decode_hex(entry.value)
+            let key = decode_psk(entry.value)
                 .ok_or_else(|| PskFileError::NotHex { line, identity: identity() })?;
             if key.len() > PSK_BYTES_MAX {
                 let (identity, bytes) = (identity(), key.len());
@@ -121,8 +121,10 @@ impl fmt::Display for PskFileError {
 
 impl core::error::Error for PskFileError {}
 
-/// An odd number of digits has a zero in front, as OpenSSL reads it.
-fn decode_hex(text: &str) -> Option<Box<[u8]>> {
+/// Reads a key in hexadecimal digits, as it stands in the file. An odd number of digits has a zero
+/// in front, as OpenSSL reads it. `None`: something else than a digit.
+#[must_use]
+pub fn decode_psk(text: &str) -> Option<Box<[u8]>> {
     let digits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<u32>>>()?;
     let (odd, pairs) = digits.split_at(digits.len() % 2);
     let bytes = odd.iter().copied().chain(pairs.chunks(2).map(|pair| pair[0] << 4 | pair[1]));

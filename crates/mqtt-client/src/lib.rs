@@ -64,6 +64,8 @@ pub use message::{Message, Publish};
 pub use options::{
     Acknowledge, Direction, Endpoint, Options, Proxy, Trace, Transport, WebSocket, Will,
 };
+#[cfg(feature = "psk")]
+pub use tls::PskSettings;
 pub use tls::{Tls, TlsSettings};
 
 pub use mqtt_net::tls::{MinimumVersion, TlsError, Verification};

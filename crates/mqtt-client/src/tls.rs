@@ -5,15 +5,39 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mqtt_net::Stream;
 use mqtt_net::tls::{
     CipherSuites, ClientTls, ClientTlsOptions, KeyLogFile, MinimumVersion, Pem, Roots, TlsError,
     Verification,
 };
+#[cfg(feature = "psk")]
+use mqtt_net::tls::{ClientPsk, ClientPskOptions};
 
 /// A ready TLS configuration. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub struct Tls {
-    pub(crate) client: ClientTls,
+pub struct Tls(Engine);
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Certificates(ClientTls),
+    #[cfg(feature = "psk")]
+    PreSharedKey(ClientPsk),
+}
+
+/// What [`Tls::with_pre_shared_key`] is made from.
+#[cfg(feature = "psk")]
+#[derive(Clone, Debug, Default)]
+pub struct PskSettings {
+    /// The name of the key, as the Server knows it.
+    pub identity: String,
+    /// The key, of 1 to 256 bytes.
+    pub key: Vec<u8>,
+    /// The lowest version to speak: 1.2 by default.
+    pub minimum: MinimumVersion,
+    /// Application protocols to offer (ALPN).
+    pub alpn: Vec<String>,
+    /// Ciphers up to TLS 1.2, as an OpenSSL list; good ones unless given.
+    pub ciphers: Option<String>,
 }
 
 /// What [`Tls::new`] is made from.
@@ -85,7 +109,34 @@ impl Tls {
             ciphers: ciphers.as_ref(),
             key_log: key_log.as_ref(),
         })?;
-        Ok(Self { client })
+        Ok(Self(Engine::Certificates(client)))
+    }
+
+    /// A key that the Server has too takes the place of certificates. Needs the feature `psk`,
+    /// which brings OpenSSL.
+    ///
+    /// # Errors
+    /// OpenSSL refuses the settings.
+    #[cfg(feature = "psk")]
+    pub fn with_pre_shared_key(settings: &PskSettings) -> Result<Self, TlsError> {
+        let alpn: Vec<&[u8]> = settings.alpn.iter().map(String::as_bytes).collect();
+        let client = ClientPsk::new(ClientPskOptions {
+            minimum: settings.minimum,
+            ciphers: settings.ciphers.as_deref(),
+            alpn: &alpn,
+            identity: &settings.identity,
+            key: &settings.key,
+        })?;
+        Ok(Self(Engine::PreSharedKey(client)))
+    }
+
+    /// The handshake with the Server called `host`.
+    pub(crate) async fn connect(&self, stream: Stream, host: &str) -> Result<Stream, TlsError> {
+        match &self.0 {
+            Engine::Certificates(client) => client.connect(stream, host).await,
+            #[cfg(feature = "psk")]
+            Engine::PreSharedKey(client) => client.connect(stream).await,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn open(transport: &Transport) -> Result<Stream, ConnectError> 
     };
     if let Some(tls) = &transport.tls {
         let attempt = || format!("TLS with {host}");
-        stream = tls.client.connect(stream, host).await.map_err(failed(attempt))?;
+        stream = tls.connect(stream, host).await.map_err(failed(attempt))?;
     }
     if let Some(websocket) = &transport.websocket {
         let usual = if transport.tls.is_some() { 443 } else { 80 };

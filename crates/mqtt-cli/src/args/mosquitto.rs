@@ -88,7 +88,8 @@ pub const FLAGS: &[Flag] = {
         row(&["--ciphers"], "psrc", V2_0, "suites that rustls does not have are left out"),
         row(&["--insecure"], "psrc", V2_0, ""),
         row(&["--no-tls"], "psr", V2_1, ""),
-        row(&["--psk"], "psrc", V2_0, "refused: rustls has suites with certificates only"),
+        row(&["--psk"], "psrc", V2_0, "where the tool is built with OpenSSL, as in the Debian \
+            packages; otherwise refused"),
         row(&["--psk-identity"], "psrc", V2_0, "without effect, as there without --psk"),
         row(&["--tls-alpn"], "psrc", V2_0, ""),
         row(&["--tls-engine"], "psrc", V2_0, NO_ENGINE),

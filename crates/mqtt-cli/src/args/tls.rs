@@ -1,10 +1,11 @@
-//! Flags about TLS. What rustls cannot do (PSK, engines, old versions) is
-//! refused by name.
+//! Flags about TLS. What rustls cannot do (engines, old versions) is refused by name; pre-shared
+//! keys go through OpenSSL, where the tools are built with it (feature `psk`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mqtt_auth::{PSK_BYTES_MAX, decode_psk};
 use mqtt_client::{MinimumVersion, Tls, TlsSettings, Verification};
 
 use super::Persona;
@@ -50,11 +51,12 @@ pub struct TlsArgs {
     /// Ciphers up to TLS 1.2, as an OpenSSL list; of those it names, the safe ones are offered
     #[arg(long, value_name = "CIPHERS")]
     pub ciphers: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "KEY", hide = true)]
+    /// Speak TLS with a key that the broker has too, in hexadecimal, instead of certificates.
+    /// Others on this machine can see it: an options file (-o) hides it
+    #[arg(long, value_name = "KEY")]
     pub psk: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "IDENTITY", hide = true)]
+    /// The name of that key
+    #[arg(long, value_name = "IDENTITY")]
     pub psk_identity: Option<String>,
     /// Not supported
     #[arg(long, value_name = "ENGINE", hide = true)]
@@ -74,6 +76,7 @@ impl TlsArgs {
             && (self.tls
                 || self.cafile.is_some()
                 || self.capath.is_some()
+                || self.psk.is_some()
                 || self.tls_use_os_certs
                 || port == Some(8883))
     }
@@ -93,6 +96,9 @@ impl TlsArgs {
         if !is_wanted {
             return Ok(None);
         }
+        if let (Some(key), Some(identity)) = (&self.psk, &self.psk_identity) {
+            return self.with_pre_shared_key(key, identity, persona).map(Some);
+        }
         let settings = TlsSettings {
             authorities: self.authorities(persona)?,
             identity: match (&self.cert, &self.key) {
@@ -103,10 +109,7 @@ impl TlsArgs {
                 true => Verification::InsecureAnyName,
                 false => Verification::Full,
             },
-            minimum: match self.tls_version.as_deref() {
-                Some("tlsv1.3") => MinimumVersion::Tls13,
-                _ => MinimumVersion::Tls12,
-            },
+            minimum: self.minimum(),
             alpn: self.tls_alpn.iter().cloned().collect(),
             ciphers: self.ciphers.clone(),
             key_log: self.tls_keylog.clone(),
@@ -135,12 +138,62 @@ impl TlsArgs {
                 be provided."
                 .to_owned());
         }
-        match (&self.psk, &self.psk_identity) {
-            (Some(_), None) => Err("--psk-identity required if --psk used.".to_owned()),
-            (Some(_), Some(_)) => Err("--psk is not supported: the TLS library, rustls, has \
-                cipher suites with certificates only; use --cafile, with --cert and --key."
-                .to_owned()),
-            _ => Ok(()),
+        if self.psk.is_some() && self.psk_identity.is_none() {
+            return Err("--psk-identity required if --psk used.".to_owned());
+        }
+        Ok(())
+    }
+
+    fn with_pre_shared_key(
+        &self,
+        key: &str,
+        identity: &str,
+        persona: &Persona,
+    ) -> Result<Tls, Failure> {
+        let wrong = |text: String| match persona.is_mosquitto {
+            true => Failure::new("Error: Problem setting TLS-PSK options."),
+            false => Failure::new(format!("Error: {text}")),
+        };
+        let key = decode_psk(key).filter(|key| !key.is_empty());
+        let Some(key) = key.filter(|key| key.len() <= PSK_BYTES_MAX) else {
+            return Err(wrong(format!(
+                "--psk wants a key of 1 to {PSK_BYTES_MAX} bytes, two hexadecimal digits each."
+            )));
+        };
+        if identity.is_empty() || identity.len() > PSK_IDENTITY_BYTES_MAX {
+            return Err(wrong(format!(
+                "--psk-identity wants a name of 1 to {PSK_IDENTITY_BYTES_MAX} bytes."
+            )));
+        }
+        if self.tls_keylog.is_some() {
+            return Err(wrong("--tls-keylog and --psk cannot be used together.".to_owned()));
+        }
+        self.connect_by_key(identity, &key).map_err(wrong)
+    }
+
+    #[cfg(feature = "psk")]
+    fn connect_by_key(&self, identity: &str, key: &[u8]) -> Result<Tls, String> {
+        let settings = mqtt_client::PskSettings {
+            identity: identity.to_owned(),
+            key: key.to_owned(),
+            minimum: self.minimum(),
+            alpn: self.tls_alpn.iter().cloned().collect(),
+            ciphers: self.ciphers.clone(),
+        };
+        Tls::with_pre_shared_key(&settings).map_err(|error| error.to_string())
+    }
+
+    #[cfg(not(feature = "psk"))]
+    fn connect_by_key(&self, _identity: &str, _key: &[u8]) -> Result<Tls, String> {
+        Err("--psk is not in this build of the tool: build with --features mqtt-cli/psk (wants \
+             OpenSSL), or use the Debian package, which has it."
+            .to_owned())
+    }
+
+    fn minimum(&self) -> MinimumVersion {
+        match self.tls_version.as_deref() {
+            Some("tlsv1.3") => MinimumVersion::Tls13,
+            _ => MinimumVersion::Tls12,
         }
     }
 
@@ -203,6 +256,9 @@ impl TlsArgs {
         Ok(files)
     }
 }
+
+/// Longest name of a key in bytes; what OpenSSL can send.
+const PSK_IDENTITY_BYTES_MAX: usize = 128;
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 

@@ -24,7 +24,7 @@ pub use self::ciphers::CipherSuites;
 pub use self::client::{ClientTls, ClientTlsOptions, KeyLogFile, Roots, Verification};
 pub use self::pem::Pem;
 #[cfg(feature = "psk")]
-pub use self::psk::{PskKeys, ServerPsk, ServerPskOptions};
+pub use self::psk::{ClientPsk, ClientPskOptions, PskKeys, ServerPsk, ServerPskOptions};
 pub use self::server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
 /// The lowest version of TLS to speak; the highest is always 1.3.
@@ -218,7 +218,7 @@ pub enum TlsError {
         /// What there is.
         known: String,
     },
-    /// OpenSSL refuses the options of a listener with pre-shared keys.
+    /// OpenSSL refuses the options of TLS with pre-shared keys.
     OpenSsl(String),
     /// rustls refuses the options.
     Options(Rustls),
