@@ -16,7 +16,10 @@
 #![cfg_attr(
     not(test),
     deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
         clippy::unwrap_used,
+        clippy::expect_used,
         clippy::panic,
         clippy::todo,
         clippy::unimplemented,
@@ -28,6 +31,7 @@ extern crate alloc;
 
 pub mod codec;
 pub mod connection;
+pub mod count;
 pub mod error;
 pub mod packet;
 pub mod packet_id;

@@ -63,7 +63,7 @@ impl Sessions {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "a key is good until its session is removed")]
+#[allow(clippy::indexing_slicing, reason = "a key is good until its session is removed")]
 impl Index<SessionKey> for Sessions {
     type Output = Session;
 
@@ -73,7 +73,7 @@ impl Index<SessionKey> for Sessions {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "a key is good until its session is removed")]
+#[allow(clippy::indexing_slicing, reason = "a key is good until its session is removed")]
 impl IndexMut<SessionKey> for Sessions {
     #[inline]
     fn index_mut(&mut self, key: SessionKey) -> &mut Session {

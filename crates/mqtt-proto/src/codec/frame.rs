@@ -29,8 +29,9 @@ impl Frame {
     pub fn peek(bytes: &[u8], packet_bytes_max: usize) -> Result<Option<Self>, Offence> {
         let Some((&first_byte, rest)) = bytes.split_first() else { return Ok(None) };
         let Some((remaining, used)) = varint::read(rest)? else { return Ok(None) };
-        let body = 1 + used;
-        let len = body + remaining as usize;
+        // `used` is at most 4 and `remaining` below 2^28: no sum overflows.
+        let body = used.wrapping_add(1);
+        let len = body.wrapping_add(remaining as usize);
         if len > packet_bytes_max {
             return Err(Offence::PacketTooLarge);
         }
@@ -40,7 +41,7 @@ impl Frame {
     /// The length of the packet that begins `bytes`, as far as it is known yet.
     pub fn announced_len(bytes: &[u8]) -> Option<usize> {
         let (remaining, used) = varint::read(bytes.get(1..)?).ok()??;
-        Some(1 + used + remaining as usize)
+        Some(used.wrapping_add(1).wrapping_add(remaining as usize))
     }
 }
 

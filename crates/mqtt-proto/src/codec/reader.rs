@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn varint(&mut self) -> Result<u32, Offence> {
         let (value, used) = varint::read(self.rest)?.ok_or(Offence::BodyTooShort)?;
-        self.rest = &self.rest[used..];
+        self.take(used)?;
         Ok(value)
     }
 

@@ -7,6 +7,9 @@ use crate::error::Offence;
 /// The largest value four bytes can hold.
 pub const VARINT_MAX: u32 = 268_435_455;
 
+/// The bytes read with each byte, and by how much its seven bits count more than the first's.
+const PLACES: [(usize, u32); 4] = [(1, 0), (2, 7), (3, 14), (4, 21)];
+
 /// Reads a value from the front of `bytes`: `(value, bytes used)`, or `None` when more bytes are
 /// needed.
 ///
@@ -17,10 +20,10 @@ pub const VARINT_MAX: u32 = 268_435_455;
 #[inline]
 pub fn read(bytes: &[u8]) -> Result<Option<(u32, usize)>, Offence> {
     let mut value = 0u32;
-    for (index, &byte) in bytes.iter().take(4).enumerate() {
-        value |= u32::from(byte & 0x7F) << (7 * index);
+    for ((used, shift), &byte) in PLACES.iter().zip(bytes) {
+        value |= u32::from(byte & 0x7F) << shift;
         if byte & 0x80 == 0 {
-            return Ok(Some((value, index + 1)));
+            return Ok(Some((value, *used)));
         }
     }
     if bytes.len() >= 4 { Err(Offence::RemainingLengthTooLong) } else { Ok(None) }

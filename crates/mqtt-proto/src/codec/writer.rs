@@ -80,20 +80,28 @@ pub fn packet(
         out.truncate(start);
         return Err(EncodeError::FieldTooLong);
     }
-    let body_start = start + 2;
-    match u32::try_from(out.len() - body_start) {
-        Ok(remaining) if remaining <= 127 => out[start + 1] = remaining as u8,
+    let remaining = match out.get_mut(start..) {
+        Some([_, length, body @ ..]) if body.len() <= 127 => {
+            *length = body.len() as u8;
+            return Ok(());
+        }
+        Some([_, _, body @ ..]) => u32::try_from(body.len()),
+        // A body only appends.
+        _ => Ok(0),
+    };
+    match remaining {
         Ok(remaining) if remaining <= REMAINING_LENGTH_MAX => {
             let mut length = Vec::with_capacity(4);
             varint::write(&mut length, remaining);
-            out.splice(start + 1..body_start, length);
+            let place = start.saturating_add(1);
+            out.splice(place..place.saturating_add(1), length);
+            Ok(())
         }
         _ => {
             out.truncate(start);
-            return Err(EncodeError::PacketTooLarge);
+            Err(EncodeError::PacketTooLarge)
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

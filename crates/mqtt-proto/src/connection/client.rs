@@ -10,6 +10,7 @@
 //!
 //! The Session (what is in flight, what is subscribed) is not here; neither are bytes.
 
+use crate::count::Count;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -316,7 +317,7 @@ impl ClientConnection {
             if self.unacknowledged >= self.opening.receive_maximum {
                 return Err(Offence::ReceiveMaximumExceeded);
             }
-            self.unacknowledged += 1;
+            self.unacknowledged.up(1);
         }
         match publish.properties.u16(PropertyId::TopicAlias) {
             Some(alias) => self.receive_alias(alias, publish.topic),
@@ -335,9 +336,11 @@ impl ClientConnection {
             return if is_known { Ok(()) } else { Err(Offence::TopicAliasUnknown) };
         }
         if self.aliases.len() <= index {
-            self.aliases.resize(index + 1, None);
+            self.aliases.resize(usize::from(alias), None);
         }
-        self.aliases[index] = Some(topic.into());
+        if let Some(place) = self.aliases.get_mut(index) {
+            *place = Some(topic.into());
+        }
         Ok(())
     }
 

@@ -30,12 +30,12 @@ pub struct KeepAlive {
 impl KeepAlive {
     /// A clock that starts at `now` with the Keep Alive of CONNECT; 0 switches it off.
     pub const fn new(seconds: u16, now: u64) -> Self {
-        Self { interval: seconds as u64 * 1000, sent: now, received: now, pinged: None }
+        Self { interval: millis(seconds), sent: now, received: now, pinged: None }
     }
 
     /// Takes over the Server Keep Alive of CONNACK \[MQTT-3.2.2-21\].
     pub const fn set_seconds(&mut self, seconds: u16) {
-        self.interval = seconds as u64 * 1000;
+        self.interval = millis(seconds);
     }
 
     /// A packet was sent.
@@ -66,12 +66,16 @@ impl KeepAlive {
             return Due::Never;
         }
         if let Some(pinged) = self.pinged {
-            let end = pinged + self.interval;
+            let end = pinged.saturating_add(self.interval);
             return if now >= end { Due::ServerGone } else { Due::At(end) };
         }
-        let next = self.sent.min(self.received) + self.interval;
+        let next = self.sent.min(self.received).saturating_add(self.interval);
         if now >= next { Due::Pingreq } else { Due::At(next) }
     }
+}
+
+const fn millis(seconds: u16) -> u64 {
+    (seconds as u64).saturating_mul(1000)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! PUBLISH (MQTT 3.3): carries an Application Message from a Client to a Server or back.
 
+use crate::count::Count;
 use alloc::vec::Vec;
 
 use crate::codec::{REMAINING_LENGTH_MAX, Reader, varint};
@@ -106,18 +107,27 @@ impl PublishHead<'_> {
     #[inline]
     pub fn packet_len(&self, version: Version) -> Option<usize> {
         let remaining = self.remaining_len(version)?;
-        Some(1 + varint::len(remaining) + remaining as usize)
+        // Below 2^28 and four bytes.
+        Some((remaining as usize).wrapping_add(varint::len(remaining)).wrapping_add(1))
+    }
+
+    /// Bytes of both property blocks.
+    #[inline]
+    fn block_len(&self) -> usize {
+        let [first, second] = self.properties;
+        first.len().wrapping_add(second.len())
     }
 
     #[inline]
     fn remaining_len(&self, version: Version) -> Option<u32> {
-        let mut len = 2 + self.topic.len() + self.payload_len;
+        // Sums of the lengths of slices, each of which is in memory.
+        let mut len = self.topic.len().wrapping_add(self.payload_len).wrapping_add(2);
         if self.packet_id.is_some() {
-            len += 2;
+            len.up(2);
         }
         if version.has_properties() {
-            let block = self.properties[0].len() + self.properties[1].len();
-            len += varint::len(u32::try_from(block).ok()?) + block;
+            let block = self.block_len();
+            len.up(block.wrapping_add(varint::len(u32::try_from(block).ok()?)));
         }
         u32::try_from(len).ok().filter(|&len| len <= REMAINING_LENGTH_MAX)
     }
@@ -135,7 +145,7 @@ impl PublishHead<'_> {
     ) -> Result<Option<usize>, EncodeError> {
         let topic_len = u16::try_from(self.topic.len()).map_err(|_| EncodeError::FieldTooLong)?;
         let remaining = self.remaining_len(version).ok_or(EncodeError::PacketTooLarge)?;
-        out.reserve(5 + remaining as usize - self.payload_len);
+        out.reserve((remaining as usize).saturating_sub(self.payload_len).wrapping_add(5));
         let flags = u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
         out.push((PacketType::Publish as u8) << 4 | flags);
         varint::write(out, remaining);
@@ -148,7 +158,7 @@ impl PublishHead<'_> {
         });
         if version.has_properties() {
             let [first, second] = self.properties;
-            varint::write(out, (first.len() + second.len()) as u32);
+            varint::write(out, self.block_len() as u32);
             out.extend_from_slice(first);
             out.extend_from_slice(second);
         }
@@ -159,7 +169,9 @@ impl PublishHead<'_> {
 /// Overwrites the Packet Identifier that [`PublishHead::encode`] put at `at`.
 #[inline]
 pub fn patch_packet_id(bytes: &mut [u8], at: usize, packet_id: PacketIdentifier) {
-    bytes[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+    if let Some(place) = bytes.get_mut(at..).and_then(|behind| behind.first_chunk_mut()) {
+        *place = packet_id.get().to_be_bytes();
+    }
 }
 
 #[cfg(test)]

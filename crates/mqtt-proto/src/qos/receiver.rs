@@ -10,6 +10,7 @@
 //! QoS 0 and 1 need no memory on this side. Delivering the message onward and delaying the
 //! acknowledgement until it is durable are the caller's affair.
 
+use crate::count::Count;
 use crate::packet_id::PacketIdentifier;
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::fmt;
@@ -100,8 +101,8 @@ impl Receiver {
         if self.used >= self.limit.get() {
             return Err(ReceiveMaximumExceeded);
         }
-        self.used += 1;
-        self.open += 1;
+        self.used.up(1);
+        self.open.up(1);
         self.ids.insert(id.get());
         Ok(())
     }
@@ -115,7 +116,7 @@ impl Receiver {
         let known = self.ids.remove(id.get());
         if known {
             self.used = self.used.saturating_sub(1);
-            self.open -= 1;
+            self.open.down(1);
             if usize::from(self.open) < BITMAP_MIN {
                 self.ids.make_list();
             }
@@ -151,7 +152,7 @@ impl Receiver {
     /// Opens an identifier that was saved. It does not count against the limit.
     pub fn restore(&mut self, id: PacketIdentifier) {
         if !self.contains(id) {
-            self.open += 1;
+            self.open.up(1);
             self.ids.insert(id.get());
         }
     }
@@ -184,7 +185,9 @@ impl Ids {
     fn contains(&self, id: u16) -> bool {
         match self {
             Self::List(list) => list.contains(&id),
-            Self::Bitmap(words) => words[word_of(id)] & bit_of(id) != 0,
+            Self::Bitmap(words) => {
+                words.get(word_of(id)).is_some_and(|word| word & bit_of(id) != 0)
+            }
         }
     }
 
@@ -195,11 +198,11 @@ impl Ids {
             Self::List(list) => {
                 let mut words = vec![0; BITMAP_WORDS].into_boxed_slice();
                 for id in list.iter().copied().chain([id]) {
-                    words[word_of(id)] |= bit_of(id);
+                    set_bit(&mut words, id);
                 }
                 *self = Self::Bitmap(words);
             }
-            Self::Bitmap(words) => words[word_of(id)] |= bit_of(id),
+            Self::Bitmap(words) => set_bit(words, id),
         }
     }
 
@@ -216,10 +219,11 @@ impl Ids {
                 }
             }
             Self::Bitmap(words) => {
-                if words[word_of(id)] & bit_of(id) == 0 {
+                let Some(word) = words.get_mut(word_of(id)) else { return false };
+                if *word & bit_of(id) == 0 {
                     return false;
                 }
-                words[word_of(id)] &= !bit_of(id);
+                *word &= !bit_of(id);
             }
         }
         true
@@ -229,6 +233,13 @@ impl Ids {
         if let Self::Bitmap(words) = self {
             *self = Self::List(set_bits(words).collect());
         }
+    }
+}
+
+fn set_bit(words: &mut [u64], id: u16) {
+    // There is a word for each sixty-four of the 65,536 numbers.
+    if let Some(word) = words.get_mut(word_of(id)) {
+        *word |= bit_of(id);
     }
 }
 

@@ -12,6 +12,7 @@
 //! What an exchange is (`S`) is the sender's affair.
 
 use super::slots::Slots;
+use crate::count::Count;
 use alloc::{boxed::Box, vec::Vec};
 
 /// How many identifiers there are: 1 to 65,535.
@@ -55,7 +56,7 @@ impl<S> Ring<S> {
     /// Is there a next identifier that is not in use? False when the circle is closed, which may
     /// come before all are in use.
     pub(super) fn has_identifier(&self) -> bool {
-        self.slots.len() + self.straggler_count() < IDENTIFIERS
+        self.slots.len().saturating_add(self.straggler_count()) < IDENTIFIERS
     }
 
     /// Adds an exchange under the next identifier; [`Ring::has_identifier`] must be true.
@@ -65,7 +66,7 @@ impl<S> Ring<S> {
         }
         let id = self.next_id();
         self.slots.push_back(Some(exchange));
-        self.live += 1;
+        self.live.up(1);
         id
     }
 
@@ -83,7 +84,7 @@ impl<S> Ring<S> {
             self.push_hole();
         }
         self.slots.push_back(Some(exchange));
-        self.live += 1;
+        self.live.up(1);
     }
 
     /// The next exchange that is added is given this identifier, or the first free one behind it.
@@ -106,7 +107,7 @@ impl<S> Ring<S> {
         let next = self.next_id();
         let in_ring = self.slots.take(distance(self.first, id));
         let exchange = in_ring.or_else(|| self.remove_straggler(id))?;
-        self.live -= 1;
+        self.live.down(1);
         if self.live == 0 {
             self.first = next;
             self.slots = Slots::new();
@@ -183,7 +184,7 @@ impl<S> Ring<S> {
 
     /// Would `len` slots have too many holes?
     fn is_sparse(&self, len: usize) -> bool {
-        len > SPARSE_MIN && len / 4 > usize::from(self.live) - self.straggler_count()
+        len > SPARSE_MIN && len / 4 > usize::from(self.live).saturating_sub(self.straggler_count())
     }
 
     /// Moves a front that does not move out of the way.
@@ -230,12 +231,15 @@ impl<S> Ring<S> {
 
 /// Steps from `first` to `id` in the circle 1, 2, ..., 65,535, 1.
 fn distance(first: u16, id: u16) -> usize {
-    (usize::from(id) + IDENTIFIERS - usize::from(first)) % IDENTIFIERS
+    let id = usize::from(id).wrapping_add(IDENTIFIERS);
+    id.wrapping_sub(usize::from(first)) % IDENTIFIERS
 }
 
 /// The identifier `steps` after `first` in that circle.
 fn identifier(first: u16, steps: usize) -> u16 {
-    ((usize::from(first) - 1 + steps) % IDENTIFIERS + 1) as u16
+    // No identifier is 0.
+    let place = usize::from(first).wrapping_sub(1).wrapping_add(steps) % IDENTIFIERS;
+    place.wrapping_add(1) as u16
 }
 
 #[cfg(test)]

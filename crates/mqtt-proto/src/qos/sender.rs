@@ -15,6 +15,7 @@
 //! How identifiers are given out and found again stands in `ring.rs`.
 
 use super::{QoS, ring::Ring};
+use crate::count::Count;
 use crate::packet_id::PacketIdentifier;
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
@@ -222,7 +223,7 @@ impl<T> Sender<T> {
             return Ok(PubrecOutcome::Refused(ended.and_then(Exchange::into_message)));
         }
         let old = core::mem::replace(exchange, Exchange::Release { sent: true });
-        self.owed -= u16::from(!old.sent());
+        self.owed.down(u16::from(!old.sent()));
         Ok(match old.into_message() {
             Some(message) => PubrecOutcome::Release(message),
             None => PubrecOutcome::ReleaseAgain,
@@ -262,7 +263,7 @@ impl<T> Sender<T> {
         }
         let window = self.window.get();
         let Some(ring) = &mut self.exchanges else { return };
-        let mut used = ring.len() - self.owed;
+        let mut used = ring.len().saturating_sub(self.owed);
         ring.go_on(|id, exchange| {
             if exchange.sent() {
                 return true;
@@ -275,8 +276,8 @@ impl<T> Sender<T> {
                 send(exchange.packet(id));
             }
             exchange.set_sent(true);
-            used += 1;
-            self.owed -= 1;
+            used.up(1);
+            self.owed.down(1);
             true
         });
     }
@@ -312,7 +313,7 @@ impl<T> Sender<T> {
             (_, None) => return Err(RestoreError::MessageMissing),
         };
         self.ring().push_as(id.get(), exchange);
-        self.owed += 1;
+        self.owed.up(1);
         Ok(())
     }
 
@@ -355,7 +356,7 @@ impl<T> Sender<T> {
 
     fn finish(&mut self, id: PacketIdentifier) -> Option<Exchange<T>> {
         let exchange = self.exchanges.as_mut()?.remove(id.get())?;
-        self.owed -= u16::from(!exchange.sent());
+        self.owed.down(u16::from(!exchange.sent()));
         Some(exchange)
     }
 }

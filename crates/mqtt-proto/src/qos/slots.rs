@@ -81,7 +81,7 @@ impl<S> Slots<S> {
     pub(super) fn shrink(&mut self) {
         if let Self::Many(slots) = self {
             if slots.capacity() > 256 && slots.len() < slots.capacity() / 8 {
-                slots.shrink_to(slots.len() * 2);
+                slots.shrink_to(slots.len().saturating_mul(2));
             }
         }
     }

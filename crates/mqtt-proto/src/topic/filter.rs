@@ -55,7 +55,7 @@ impl<'a> TopicFilter<'a> {
     /// Does `name` match? `a/#` matches `a` too (4.7.1.2); a leading wildcard does not match
     /// a name that starts with `$` \[MQTT-4.7.2-1\].
     pub fn matches(self, name: TopicName<'_>) -> bool {
-        if name.is_dollar() && matches!(self.0.as_bytes()[0], b'+' | b'#') {
+        if name.is_dollar() && self.0.starts_with(['+', '#']) {
             return false;
         }
         let mut levels = name.levels();

@@ -32,7 +32,7 @@ impl LevelText {
     #[inline]
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or(bytes),
             Self::Heap(bytes) => bytes,
             Self::Free => &[],
         }
@@ -61,9 +61,8 @@ impl LevelKey {
     pub(super) fn hash(self, parent: u32, text: &[u8]) -> u32 {
         let mut state = self.first;
         let mut rest = text;
-        while rest.len() > 16 {
-            let (block, behind) = rest.split_at(16);
-            state = fold(word(block) ^ state, word(&block[8..]) ^ self.second);
+        while let Some((block, behind @ [_, ..])) = rest.split_first_chunk::<16>() {
+            state = fold(word(block) ^ state, last_word(block) ^ self.second);
             rest = behind;
         }
         let (low, high) = tail_words(rest);
@@ -79,11 +78,12 @@ fn tail_words(text: &[u8]) -> (u64, u64) {
     match text.len() {
         0 => (0, 0),
         1..=3 => {
-            let ends = u64::from(text[0]) | u64::from(text[text.len() - 1]) << 8;
-            (ends | u64::from(text[text.len() / 2]) << 16, 0)
+            let [first, middle, last] = [text.first(), text.get(text.len() / 2), text.last()]
+                .map(|byte| byte.map_or(0, |byte| u64::from(*byte)));
+            (first | last << 8 | middle << 16, 0)
         }
-        4..=7 => (half_word(text), half_word(&text[text.len() - 4..])),
-        _ => (word(text), word(&text[text.len() - 8..])),
+        4..=7 => (half_word(text), last_half_word(text)),
+        _ => (word(text), last_word(text)),
     }
 }
 
@@ -93,16 +93,28 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
+/// The last 8 bytes of `bytes`, or 0 when there are fewer.
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
 /// The first 4 bytes of `bytes`, or 0 when there are fewer.
 #[inline]
 fn half_word(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
 }
 
+/// The last 4 bytes of `bytes`, or 0 when there are fewer.
+#[inline]
+fn last_half_word(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
+}
+
 /// The 128-bit product, its halves joined.
 #[inline]
 fn fold(left: u64, right: u64) -> u64 {
-    let product = u128::from(left) * u128::from(right);
+    let product = u128::from(left).wrapping_mul(u128::from(right));
     (product as u64) ^ ((product >> 64) as u64)
 }
 

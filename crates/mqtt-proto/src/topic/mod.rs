@@ -5,6 +5,7 @@
 //! "which names match this filter" (retained messages). [`TopicFilter::matches`] is the plain
 //! matcher both are tested against. What a subscription or a retained message *is* lives elsewhere.
 
+use crate::count::Count;
 use core::fmt;
 
 mod filter;
@@ -109,7 +110,7 @@ fn check_text(text: &str) -> Result<(), TopicError> {
     for byte in text.bytes() {
         match byte {
             0 => return Err(TopicError::NulCharacter),
-            b'/' => separators += 1,
+            b'/' => separators.up(1),
             _ => {}
         }
     }

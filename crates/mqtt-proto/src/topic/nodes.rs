@@ -58,7 +58,7 @@ impl<L: Default, V> Nodes<L, V> {
     pub(super) fn find(&self, parent: u32, text: &[u8]) -> Option<u32> {
         let hash = self.key.hash(parent, text);
         let is_it = |edge: &Edge| {
-            let node = &self.slab[edge.child as usize];
+            let node = &self[edge.child];
             edge.hash == hash && node.parent == parent && node.text.as_bytes() == text
         };
         self.edges.find(spread(hash), is_it).map(|edge| edge.child)
@@ -74,7 +74,7 @@ impl<L: Default, V> Nodes<L, V> {
 
     /// Takes a node without children out of the table of edges and frees it.
     pub(super) fn remove_edge(&mut self, child: u32) {
-        let node = &self.slab[child as usize];
+        let node = &self[child];
         let hash = self.key.hash(node.parent, node.text.as_bytes());
         if let Ok(entry) = self.edges.find_entry(spread(hash), |edge| edge.child == child) {
             entry.remove();
@@ -83,6 +83,7 @@ impl<L: Default, V> Nodes<L, V> {
     }
 
     /// A new node that only the caller's links lead to.
+    #[allow(clippy::expect_used, reason = "more nodes would take 200 GB")]
     pub(super) fn take_slot(&mut self, parent: u32, text: &[u8]) -> u32 {
         let node = Node { parent, links: L::default(), text: LevelText::new(text), value: None };
         if self.free != NONE {
@@ -94,10 +95,9 @@ impl<L: Default, V> Nodes<L, V> {
             // Growing by a quarter instead of doubling: memory is the scarcer good here.
             self.slab.reserve_exact((self.slab.len() / 4).max(4));
         }
-        let id = u32::try_from(self.slab.len()).expect("a tree has fewer than 2^32 - 1 nodes");
-        assert!(id != NONE, "a tree has fewer than 2^32 - 1 nodes");
+        let id = u32::try_from(self.slab.len()).ok().filter(|id| *id != NONE);
         self.slab.push(node);
-        id
+        id.expect("a tree has fewer than 2^32 - 1 nodes")
     }
 
     /// Frees a node that nothing leads to any more.
@@ -126,16 +126,19 @@ impl<L: Default, V> Nodes<L, V> {
 
 impl<L, V> Nodes<L, V> {
     /// The texts from the first level to `id`, joined by `/`, written into `path`.
+    #[allow(clippy::expect_used, reason = "whole levels, joined where a str was cut")]
     pub(super) fn path<'p>(&self, id: u32, path: &'p mut Vec<u8>) -> &'p str {
         let above = |id: &u32| Some(self[*id].parent).filter(|parent| *parent != ROOT);
-        let up = || core::iter::successors(Some(id), above).map(|id| self[id].text.as_bytes());
+        let up = core::iter::successors(Some(id), above).map(|id| self[id].text.as_bytes());
         path.clear();
-        path.resize(up().map(|text| text.len() + 1).sum::<usize>() - 1, b'/');
-        let mut end = path.len();
-        for text in up() {
-            path[end - text.len()..end].copy_from_slice(text);
-            end = (end - text.len()).saturating_sub(1);
+        // From the last level up, each backwards, and then the whole turned round.
+        for (place, text) in up.enumerate() {
+            if place > 0 {
+                path.push(b'/');
+            }
+            path.extend(text.iter().rev());
         }
+        path.reverse();
         core::str::from_utf8(path).expect("levels were cut from a str at '/'")
     }
 
@@ -151,10 +154,14 @@ impl<L, V> Nodes<L, V> {
 
     /// Bytes held on the heap by the slab and the table, without long texts and what `V` holds.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.slab.capacity() * size_of::<Node<L, V>>() + self.edges.allocation_size()
+        let slab = self.slab.capacity().saturating_mul(size_of::<Node<L, V>>());
+        slab.saturating_add(self.edges.allocation_size())
     }
 }
 
+// The tree's links and edges lead only to nodes that are there: each is made with its node and
+// taken away before it, and the slab does not shrink while there is more than the root.
+#[allow(clippy::indexing_slicing, reason = "every id in a link is a place of the slab")]
 impl<L, V> Index<u32> for Nodes<L, V> {
     type Output = Node<L, V>;
 
@@ -164,6 +171,7 @@ impl<L, V> Index<u32> for Nodes<L, V> {
     }
 }
 
+#[allow(clippy::indexing_slicing, reason = "every id in a link is a place of the slab")]
 impl<L, V> IndexMut<u32> for Nodes<L, V> {
     #[inline]
     fn index_mut(&mut self, id: u32) -> &mut Node<L, V> {

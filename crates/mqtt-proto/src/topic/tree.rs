@@ -12,6 +12,7 @@
 //! its value, and the branch goes when the last cursor closes.
 
 use super::nodes::{NONE, Nodes, ROOT};
+use crate::count::Count;
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 use hashbrown::HashTable;
@@ -78,7 +79,7 @@ impl<V> NameTree<V> {
             };
         }
         let old = self.nodes[id].value.replace(value);
-        self.len += usize::from(old.is_none());
+        self.len.up(usize::from(old.is_none()));
         old
     }
 
@@ -86,7 +87,7 @@ impl<V> NameTree<V> {
     pub fn remove(&mut self, name: &str) -> Option<V> {
         let id = self.locate(name)?;
         let value = self.nodes[id].value.take()?;
-        self.len -= 1;
+        self.len.down(1);
         if self.open > 0 {
             self.emptied.entry(bucket(&id), |other| *other == id, bucket).or_insert(id);
         } else {
@@ -104,7 +105,7 @@ impl<V> NameTree<V> {
     /// Opens a cursor over the names that match `filter`. It must be given back to
     /// [`NameTree::close`]; until then removed names hold on to their nodes.
     pub fn cursor(&mut self, filter: &str) -> Cursor {
-        self.open += 1;
+        self.open.up(1);
         Cursor::new(filter)
     }
 
@@ -163,7 +164,7 @@ impl<V> NameTree<V> {
     /// Bytes of heap held by the tree's own structures: without level texts of more than 22
     /// bytes and without what the values hold.
     pub fn heap_bytes(&self) -> usize {
-        self.nodes.heap_bytes() + self.emptied.allocation_size()
+        self.nodes.heap_bytes().saturating_add(self.emptied.allocation_size())
     }
 
     fn locate(&self, name: &str) -> Option<u32> {
@@ -222,7 +223,7 @@ impl<V> NameTree<V> {
         };
         match below {
             Some(child) => {
-                cursor.depth += 1;
+                cursor.depth.up(1);
                 At::Before(child)
             }
             None => self.next_aside(cursor, id),
@@ -231,13 +232,13 @@ impl<V> NameTree<V> {
 
     /// The next node that is not below `id`.
     fn next_aside(&self, cursor: &mut Cursor, mut id: u32) -> At {
-        while cursor.depth > 0 {
+        while let Some(above) = cursor.depth.checked_sub(1) {
             let node = &self.nodes[id];
-            if matches!(cursor.wanted(cursor.depth - 1), Wanted::Any) && node.links.next != NONE {
+            if matches!(cursor.wanted(above), Wanted::Any) && node.links.next != NONE {
                 return At::Before(node.links.next);
             }
             id = node.parent;
-            cursor.depth -= 1;
+            cursor.depth = above;
         }
         At::End
     }
@@ -302,7 +303,7 @@ impl Cursor {
             path: Vec::new(),
         };
         if cursor.hash || filter.split('/').any(|level| level == "+") {
-            let after = |place| u32::try_from(place + 1).unwrap_or(u32::MAX);
+            let after = |place| u32::try_from(usize::saturating_add(place, 1)).unwrap_or(u32::MAX);
             let separators = filter.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
             let starts = separators.map(|(place, _)| after(place));
             cursor.starts =
@@ -319,7 +320,7 @@ impl Cursor {
 
     /// Levels of the filter, without a last `#`.
     fn fixed_levels(&self) -> usize {
-        self.starts.len() - 1 - usize::from(self.hash)
+        self.starts.len().saturating_sub(1).saturating_sub(usize::from(self.hash))
     }
 
     /// What the filter asks of the level below `depth`.
@@ -327,11 +328,17 @@ impl Cursor {
         if depth >= self.fixed_levels() {
             return if self.hash { Wanted::Any } else { Wanted::Nothing };
         }
-        let (start, end) = (self.starts[depth] as usize, self.starts[depth + 1] as usize - 1);
-        match &self.filter[start..end] {
-            "+" => Wanted::Any,
-            level => Wanted::Level(level),
+        match self.level(depth) {
+            Some("+") => Wanted::Any,
+            Some(level) => Wanted::Level(level),
+            None => Wanted::Nothing,
         }
+    }
+
+    /// The filter's text of one level.
+    fn level(&self, depth: usize) -> Option<&str> {
+        let [start, behind, ..] = *self.starts.get(depth..)? else { return None };
+        self.filter.get(start as usize..behind.checked_sub(1)? as usize)
     }
 
     /// Does the whole filter match at the present depth?

@@ -10,6 +10,7 @@
 //! never sees a node twice. The order of values is unspecified but the same for the same history.
 
 use super::nodes::{NONE, Nodes, ROOT};
+use crate::count::Count;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -78,27 +79,27 @@ impl<V> FilterTrie<V> {
 
     /// The value of this filter, which is made by `make` when the filter is new.
     pub fn get_or_insert_with(&mut self, filter: &str, make: impl FnOnce() -> V) -> &mut V {
-        let id = match self.locate(filter) {
-            Some(id) if self.nodes[id].value.is_some() => id,
+        match self.locate(filter) {
+            Some(id) if self.nodes[id].value.is_some() => {
+                self.nodes[id].value.get_or_insert_with(make)
+            }
             _ => {
                 // `make` comes first: if it panics, no branch without a filter is left behind.
                 let value = make();
                 let id = self.grow(filter);
-                self.nodes[id].value = Some(value);
-                self.len += 1;
-                self.generation += 1;
-                id
+                self.len.up(1);
+                self.generation.up(1);
+                self.nodes[id].value.insert(value)
             }
-        };
-        self.nodes[id].value.as_mut().expect("the node was found or given a value above")
+        }
     }
 
     /// Takes the filter out, with every branch that leads to no other filter.
     pub fn remove(&mut self, filter: &str) -> Option<V> {
         let id = self.locate(filter)?;
         let value = self.nodes[id].value.take()?;
-        self.len -= 1;
-        self.generation += 1;
+        self.len.down(1);
+        self.generation.up(1);
         self.prune(id);
         if self.len == 0 {
             self.nodes.reset();
@@ -121,14 +122,14 @@ impl<V> FilterTrie<V> {
             if wild && node.links.hash != NONE {
                 self.nodes[node.links.hash].value.iter().for_each(&mut found);
             }
-            if start > text.len() {
+            let Some(rest) = text.get(start..) else {
                 node.value.iter().for_each(&mut found);
                 next = pending.pop();
                 continue;
-            }
-            let rest = &text[start..];
-            let level = &rest[..rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())];
-            let behind = start + level.len() + 1;
+            };
+            let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+            let level = rest.get(..end).unwrap_or(rest);
+            let behind = start.wrapping_add(end).wrapping_add(1);
             let plus = Some(node.links.plus).filter(|plus| wild && *plus != NONE);
             let literal = if node.links.literals > 0 { self.nodes.find(id, level) } else { None };
             next = match (literal, plus) {
@@ -196,7 +197,7 @@ impl<V> FilterTrie<V> {
                 child
             }
             _ => {
-                self.nodes[id].links.literals += 1;
+                self.nodes[id].links.literals.up(1);
                 self.nodes.add_edge(id, text)
             }
         }
@@ -218,7 +219,7 @@ impl<V> FilterTrie<V> {
                 self.nodes[parent].links.hash = NONE;
                 self.nodes.free_slot(id);
             } else {
-                self.nodes[parent].links.literals -= 1;
+                self.nodes[parent].links.literals.down(1);
                 self.nodes.remove_edge(id);
             }
             id = parent;
@@ -252,7 +253,7 @@ impl Pending {
         match self.first.get_mut(self.len) {
             Some(place) => {
                 *place = branch;
-                self.len += 1;
+                self.len.up(1);
             }
             None => self.more.push(branch),
         }
