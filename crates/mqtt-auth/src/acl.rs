@@ -115,7 +115,7 @@ impl AclTable {
     #[must_use]
     pub fn len(&self) -> usize {
         let users: usize = self.users.values().map(Rules::len).sum();
-        self.anonymous.len() + users + self.patterns.len()
+        self.anonymous.len().saturating_add(users).saturating_add(self.patterns.len())
     }
 
     /// True when there is no line, so everything but subscribing is refused.
@@ -196,7 +196,7 @@ impl Rules {
     }
 
     fn len(&self) -> usize {
-        self.denying.len() + self.granting.len()
+        self.denying.len().saturating_add(self.granting.len())
     }
 
     fn is_empty(&self) -> bool {

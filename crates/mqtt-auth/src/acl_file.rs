@@ -170,7 +170,7 @@ const SHOWN_CHARS_MAX: usize = 60;
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => text.to_string(),
-        Some((end, _)) => text[..end].to_string() + "…",
+        Some(_) => text.chars().take(SHOWN_CHARS_MAX).chain(['…']).collect(),
     }
 }
 

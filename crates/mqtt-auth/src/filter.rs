@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 /// A checked filter, cut where `%c` and `%u` stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +31,12 @@ impl Filter {
     pub(crate) fn pattern(text: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
-        while let Some(at) = find_placeholder(rest) {
-            let (before, found) = rest.split_at(at);
+        while let Some((before, piece, behind)) = split_at_placeholder(rest) {
             if !before.is_empty() {
                 pieces.push(Piece::Text(before.into()));
             }
-            pieces.push(match found.as_bytes()[1] {
-                b'c' => Piece::ClientId,
-                _ => Piece::Username,
-            });
-            rest = &found[2..];
+            pieces.push(piece);
+            rest = behind;
         }
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.into()));
@@ -81,9 +78,15 @@ impl Filter {
     }
 }
 
-fn find_placeholder(text: &str) -> Option<usize> {
+/// What stands before the first `%c` or `%u`, which of them it is, and what stands behind it.
+fn split_at_placeholder(text: &str) -> Option<(&str, Piece, &str)> {
     let bytes = text.as_bytes();
-    bytes.windows(2).position(|pair| pair == b"%c" || pair == b"%u")
+    let at = bytes.windows(2).position(|pair| pair == b"%c" || pair == b"%u")?;
+    let (before, found) = text.split_at_checked(at)?;
+    match found.strip_prefix("%c") {
+        Some(behind) => Some((before, Piece::ClientId, behind)),
+        None => Some((before, Piece::Username, found.strip_prefix("%u")?)),
+    }
 }
 
 /// Walks filter and topic once, level by level (MQTT 4.7.1). The filter is valid.
@@ -95,7 +98,7 @@ fn matches(mut filter: impl Iterator<Item = u8>, topic: &[u8]) -> bool {
             Some(b'#') => return true,
             Some(b'+') => {
                 while topic.get(at).is_some_and(|&b| b != b'/') {
-                    at += 1;
+                    at.up(1);
                 }
                 byte = filter.next();
             }
@@ -104,7 +107,7 @@ fn matches(mut filter: impl Iterator<Item = u8>, topic: &[u8]) -> bool {
                     if topic.get(at) != Some(&expected) {
                         return false;
                     }
-                    at += 1;
+                    at.up(1);
                     byte = filter.next();
                 }
             }
@@ -112,7 +115,7 @@ fn matches(mut filter: impl Iterator<Item = u8>, topic: &[u8]) -> bool {
         // The filter stands at the end of a level; so must the topic.
         match (byte, topic.get(at)) {
             (None, None) => return true,
-            (Some(_), Some(b'/')) => at += 1,
+            (Some(_), Some(b'/')) => at.up(1),
             // `a/#` matches `a` as well (4.7.1.2).
             (Some(_), None) => return filter.next() == Some(b'#'),
             _ => return false,

@@ -8,7 +8,11 @@
 #![cfg_attr(
     not(test),
     deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::string_slice,
         clippy::unwrap_used,
+        clippy::expect_used,
         clippy::panic,
         clippy::todo,
         clippy::unimplemented,

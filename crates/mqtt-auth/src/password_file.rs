@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use mqtt_proto::count::Count;
 
 use hashbrown::HashMap;
 
@@ -157,7 +158,7 @@ impl PasswordFile {
 fn most_common_cost(users: &HashMap<Box<str>, PasswordHash>) -> Option<PasswordHash> {
     let mut counts: HashMap<Scheme, (usize, &PasswordHash)> = HashMap::new();
     for hash in users.values() {
-        counts.entry(hash.scheme()).or_insert((0, hash)).0 += 1;
+        counts.entry(hash.scheme()).or_insert((0, hash)).0.up(1);
     }
     let most = counts.into_iter().max_by_key(|(scheme, (count, _))| (*count, *scheme));
     most.map(|(_, (_, hash))| hash.clone())
@@ -167,7 +168,7 @@ fn most_common_cost(users: &HashMap<Box<str>, PasswordHash>) -> Option<PasswordH
 fn most_common_scram_cost(users: &HashMap<Box<str>, PasswordHash>) -> Option<(u32, usize)> {
     let mut counts: HashMap<(u32, usize), usize> = HashMap::new();
     for keys in users.values().filter_map(PasswordHash::scram) {
-        *counts.entry((keys.iterations, keys.salt.len())).or_insert(0) += 1;
+        counts.entry((keys.iterations, keys.salt.len())).or_insert(0).up(1);
     }
     counts.into_iter().max_by_key(|(cost, count)| (*count, *cost)).map(|(cost, _)| cost)
 }

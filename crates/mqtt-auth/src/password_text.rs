@@ -108,14 +108,8 @@ impl PasswordText {
     /// The entries in the order of the file.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         (1..).zip(&self.lines).filter_map(|(number, line)| {
-            let Kind::Entry { user, value } = &line.kind else {
-                return None;
-            };
-            Some(Entry {
-                line: number,
-                user: &line.text[user.clone()],
-                value: &line.text[value.clone()],
-            })
+            let (user, value) = line.entry()?;
+            Some(Entry { line: number, user, value })
         })
     }
 
@@ -142,12 +136,13 @@ impl PasswordText {
         check_username(user)?;
         let new = Line::new(alloc::format!("{user}:{value}\n"));
         if let Some(first) = self.lines.iter().position(|line| line.is_for(user)) {
-            let mut at = 0;
+            let mut places = 0..;
             self.lines.retain(|line| {
-                at += 1;
-                at - 1 <= first || !line.is_for(user)
+                places.next().is_some_and(|place| place <= first) || !line.is_for(user)
             });
-            self.lines[first] = new;
+            if let Some(line) = self.lines.get_mut(first) {
+                *line = new;
+            }
             return Ok(Change::Updated);
         }
         if let Some(last) = self.lines.last_mut() {
@@ -210,8 +205,14 @@ impl Line {
         Self { text, kind }
     }
 
+    /// User and value.
+    fn entry(&self) -> Option<(&str, &str)> {
+        let Kind::Entry { user, value } = &self.kind else { return None };
+        Some((self.text.get(user.clone())?, self.text.get(value.clone())?))
+    }
+
     fn is_for(&self, name: &str) -> bool {
-        matches!(&self.kind, Kind::Entry { user, .. } if &self.text[user.clone()] == name)
+        self.entry().is_some_and(|(user, _)| user == name)
     }
 }
 
@@ -224,9 +225,9 @@ impl Kind {
         let Some((user, value)) = content.split_once(':') else {
             return Self::Skipped(WarningKind::NoColon);
         };
-        let start = line.len() - content.len();
+        let start = line.len().saturating_sub(content.len());
         let user = trimmed_range(user, start);
-        let value = trimmed_range(value, line.len() - value.len());
+        let value = trimmed_range(value, line.len().saturating_sub(value.len()));
         if user.is_empty() {
             Self::Skipped(WarningKind::NoUser)
         } else if user.len() > USERNAME_BYTES_MAX {
@@ -241,11 +242,11 @@ impl Kind {
 
 /// Where the trimmed part of `text` stands when `text` itself begins at `start`.
 fn trimmed_range(text: &str, start: usize) -> Range<usize> {
-    let left = text.len() - text.trim_start_matches(is_space).len();
+    let left = text.len().saturating_sub(text.trim_start_matches(is_space).len());
     let trimmed = text.trim_matches(is_space);
     // An all-blank text trims to nothing; its range is empty wherever it stands.
-    let begin = start + left;
-    begin..begin + trimmed.len()
+    let begin = start.saturating_add(left);
+    begin..begin.saturating_add(trimmed.len())
 }
 
 impl fmt::Display for Warning {

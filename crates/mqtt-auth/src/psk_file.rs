@@ -126,8 +126,9 @@ impl core::error::Error for PskFileError {}
 #[must_use]
 pub fn decode_psk(text: &str) -> Option<Box<[u8]>> {
     let digits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    let whole_byte = |pair: &[u32]| pair.iter().fold(0, |byte, digit| byte << 4 | digit);
     let (odd, pairs) = digits.split_at(digits.len() % 2);
-    let bytes = odd.iter().copied().chain(pairs.chunks(2).map(|pair| pair[0] << 4 | pair[1]));
+    let bytes = odd.iter().copied().chain(pairs.chunks(2).map(whole_byte));
     bytes.map(|byte| u8::try_from(byte).ok()).collect()
 }
 

@@ -18,6 +18,7 @@
     deny(
         clippy::arithmetic_side_effects,
         clippy::indexing_slicing,
+        clippy::string_slice,
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,

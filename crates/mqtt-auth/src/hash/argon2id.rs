@@ -49,7 +49,7 @@ impl Cost {
     pub(super) fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, HashError> {
         check_cost(lanes, "p", 1, ARGON2ID_LANES_MAX)?;
         check_cost(passes, "t", 1, ARGON2ID_PASSES_MAX)?;
-        let memory_kib_min = MEMORY_KIB_PER_LANE * lanes;
+        let memory_kib_min = MEMORY_KIB_PER_LANE.saturating_mul(lanes);
         check_cost(memory_kib, "m", memory_kib_min, ARGON2ID_MEMORY_KIB_MAX)?;
         Ok(Self { memory_kib, passes, lanes })
     }
@@ -121,6 +121,7 @@ impl fmt::Display for Argon2idHash {
     }
 }
 
+#[allow(clippy::expect_used, reason = "lengths and cost were checked against tighter bounds")]
 fn derive(cost: Cost, password: &[u8], salt: &[u8], bytes: usize) -> Result<Vec<u8>, NoMemory> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(bytes))
         .expect("Cost and the hash length were checked against tighter bounds than Argon2's");

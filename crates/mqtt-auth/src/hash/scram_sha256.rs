@@ -116,6 +116,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Key {
 }
 
 /// HMAC-SHA-256 over the parts in a row.
+#[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
 pub(crate) fn hmac(key: &Key, parts: &[&[u8]]) -> Key {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     parts.iter().for_each(|part| mac.update(part));

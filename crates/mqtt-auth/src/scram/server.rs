@@ -85,7 +85,7 @@ impl ScramServer {
             standing,
             stored_key: keys.stored_key,
             server_key: keys.server_key,
-            header: first[..first.len() - bare.len()].to_owned(),
+            header: first.strip_suffix(bare).unwrap_or_default().to_owned(),
             nonce,
             said: format!("{bare},{challenge}"),
         };
