@@ -180,13 +180,20 @@ pub struct Persistence {
     pub enabled: bool,
     /// `persistence_location`: the folder; the working directory by default.
     pub location: PathBuf,
+    /// `persistence_file`: what Mosquitto calls its database in that folder. Only `mqttd store` asks.
+    pub mosquitto_file: PathBuf,
     /// `durability` lines, in the order of the file.
     pub durability: Vec<DurabilityRule>,
 }
 
 impl Default for Persistence {
     fn default() -> Persistence {
-        Persistence { enabled: false, location: PathBuf::from("."), durability: Vec::new() }
+        Persistence {
+            enabled: false,
+            location: PathBuf::from("."),
+            mosquitto_file: PathBuf::from("mosquitto.db"),
+            durability: Vec::new(),
+        }
     }
 }
 

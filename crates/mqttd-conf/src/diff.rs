@@ -142,6 +142,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         Persistence {
             enabled: "persistence",
             location: "persistence_location",
+            mosquitto_file: "persistence_file",
             durability: "durability",
         }
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mqttd_core::restore::Restore;
 use mqttd_store::{DiskMem, Mode, Options, RecordId, Store};
 
-use crate::mosquitto_db::{Chunk, read};
+use crate::mosquitto_db::{Chunk, begin, read};
 
 const SALT: u64 = 7;
 
@@ -75,16 +75,26 @@ pub(crate) fn store_seeds() -> Vec<Vec<u8>> {
     vec![whole, cut, flipped, Vec::new()]
 }
 
-/// Mosquitto's database is read to its end or to the damage, chunk by chunk.
+/// Mosquitto's database is read to its end or to the damage, chunk by chunk; what was read can be
+/// written and says the same.
 pub fn mosquitto_db(bytes: &[u8]) {
     let mut held = 0;
+    let mut chunks = Vec::new();
     let result = read(bytes, |chunk| {
-        held += match chunk {
+        held += match &chunk {
             Chunk::Client(client) => client.id.len() + client.username.len(),
             Chunk::ClientMessage(message) => message.client_id.len() + message.properties.len(),
             _ => 0,
         };
+        chunks.push(chunk);
     });
+    chunks.retain(|chunk| *chunk != Chunk::Other);
+    let mut written = Vec::new();
+    begin(&mut written, 0);
+    chunks.iter().for_each(|chunk| chunk.write(&mut written).expect("it came from a file"));
+    let mut again = Vec::new();
+    read(&written, |chunk| again.push(chunk)).expect("written as it must be");
+    assert_eq!(again.get(1..), Some(&chunks[..]), "read again, it says something else");
     assert!(held <= bytes.len(), "more than the file holds");
     if let Err(error) = result {
         assert!(!error.to_string().is_empty());

@@ -9,8 +9,11 @@ mod json;
 mod layout;
 mod mosquitto;
 mod mosquitto_db;
+mod mosquitto_export;
+mod switch;
 mod transfer;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,13 +58,51 @@ pub(crate) enum Task {
     /// subscriptions, queues
     ImportMosquitto {
         /// Usually /var/lib/mosquitto/mosquitto.db; mosquitto must not run
-        file: PathBuf,
+        #[arg(required_unless_present = "config_file")]
+        file: Option<PathBuf>,
         /// Where the new store is made; beside FILE without it
         dir: Option<PathBuf>,
         /// Shards of the new store; one for each core without it
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
         shards: Option<u8>,
+        /// A mosquitto.conf that says both: takes the database over unless there is a store already
+        #[arg(short = 'c', long, value_name = "CONF", conflicts_with_all = ["file", "dir"])]
+        config_file: Option<PathBuf>,
     },
+    /// Write the store as a mosquitto.db (version 6), for the way back to mosquitto 2; a file that is
+    /// there is kept as FILE.before-mqttd
+    ExportMosquitto {
+        /// persistence_location of the broker, which must not run
+        #[arg(required_unless_present = "config_file")]
+        dir: Option<PathBuf>,
+        /// What mosquitto will read; mosquitto.db in DIR without it
+        file: Option<PathBuf>,
+        /// A mosquitto.conf that says both: puts the store aside afterwards, as mqttd.store.exported,
+        /// and does nothing where there is none
+        #[arg(short = 'c', long, value_name = "CONF", conflicts_with_all = ["dir", "file"])]
+        config_file: Option<PathBuf>,
+    },
+}
+
+/// What goes from one broker to the other, for the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    sessions: usize,
+    subscriptions: usize,
+    /// Counted for each session.
+    messages: usize,
+    retained: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, subscriptions, messages, retained } = self;
+        write!(
+            f,
+            "{sessions} sessions, {subscriptions} subscriptions, {messages} waiting messages, \
+             {retained} retained messages"
+        )
+    }
 }
 
 /// How a task that could be done has ended.
@@ -81,8 +122,11 @@ pub(crate) fn run(task: &Task) -> ExitCode {
         Task::Export { dir } => transfer::export(dir),
         Task::Import { dir, file, shards } => transfer::import(dir, file.as_deref(), *shards),
         Task::Backup { dir, to } => backup::backup(dir, to),
-        Task::ImportMosquitto { file, dir, shards } => {
-            mosquitto::import(file, dir.as_deref(), *shards)
+        Task::ImportMosquitto { file, dir, shards, config_file } => {
+            switch::import(file.as_deref(), dir.as_deref(), *shards, config_file.as_deref())
+        }
+        Task::ExportMosquitto { dir, file, config_file } => {
+            switch::export(dir.as_deref(), file.as_deref(), config_file.as_deref())
         }
     };
     match done {

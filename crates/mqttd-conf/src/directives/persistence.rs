@@ -32,15 +32,14 @@ pub(super) const ROWS: &[Directive] = &[
     .at_start(),
     Directive::new(
         "persistence_file",
-        Global(Ignored),
-        "",
+        Global(Path(|draft, path| draft.config.persistence.mosquitto_file = path)),
+        "mosquitto.db",
         "persistence_file broker.db",
-        "In Mosquitto, the name of the database in `persistence_location`.",
+        "The name of Mosquitto's database in `persistence_location`. The broker's own files have \
+         names of their own; this one is what `mqttd store import-mosquitto -c` takes over and \
+         `mqttd store export-mosquitto -c` gives back.",
     )
-    .status(Status::Unnecessary(
-        "the broker's files have names of their own; a database of Mosquitto is taken over by \
-         `mqttd store import-mosquitto`",
-    )),
+    .at_start(),
     Directive::new(
         "durability",
         Global(Parsed(RULE, Tail::Quoted, |draft: &mut Draft, text| {

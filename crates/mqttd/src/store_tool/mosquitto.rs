@@ -1,4 +1,5 @@
-//! `import-mosquitto`: what Mosquitto has kept → records of ours.
+//! `import-mosquitto`: what Mosquitto has kept → records of ours. The way back is
+//! `mosquitto_export`.
 //!
 //! Mosquitto passes a QoS 2 message on when its PUBREL comes, we do when its PUBLISH comes; so one
 //! that waits for PUBREL there is passed on by the import, and its identifier is noted, so that the
@@ -21,27 +22,50 @@ use mqttd_core::time::Instant;
 
 use super::files::{Kept, NewStore};
 use super::mosquitto_db::{self, Chunk, Client, ClientMessage, StoredMessage};
-use super::{Verdict, layout};
+use super::{Counts, Verdict, layout};
 
 /// Mosquitto's states of a message of a client, as far as they differ for us. All others: it waits.
 const RESEND_PUBREL: u8 = 6;
-const WAIT_FOR_PUBCOMP: u8 = 9;
 const WAIT_FOR_PUBACK: u8 = 3;
-const WAIT_FOR_PUBREC: u8 = 5;
+pub(super) const WAIT_FOR_PUBREC: u8 = 5;
+pub(super) const WAIT_FOR_PUBREL: u8 = 7;
+pub(super) const WAIT_FOR_PUBCOMP: u8 = 9;
+pub(super) const QUEUED: u8 = 11;
+
+/// What `import` says beside the file.
+pub(super) struct Wanted {
+    pub(super) shards: Option<u8>,
+    /// Ports of the listeners that the store's numbers will mean.
+    pub(super) ports: Ports,
+}
+
+/// The ports of a configuration's listeners, in its order: Mosquitto names a listener by its port,
+/// the store by its number. A Unix socket has port 0. Without a configuration there is none.
+#[derive(Debug, Default)]
+pub(super) struct Ports(pub(super) Vec<u16>);
+
+impl Ports {
+    /// The first listener's number where the port says nothing, as rights must be asked somewhere.
+    fn listener(&self, port: u16) -> u16 {
+        let found = self.0.iter().position(|known| port != 0 && *known == port);
+        found.unwrap_or(0) as u16
+    }
+
+    /// 0 where it is not known.
+    pub(super) fn port(&self, listener: u16) -> u16 {
+        self.0.get(usize::from(listener)).copied().unwrap_or(0)
+    }
+}
 
 /// Makes a store in `dir` (beside the file without it) of Mosquitto's database.
-pub(super) fn import(
-    file: &Path,
-    dir: Option<&Path>,
-    shards: Option<u8>,
-) -> anyhow::Result<Verdict> {
+pub(super) fn import(file: &Path, dir: Option<&Path>, wanted: &Wanted) -> anyhow::Result<Verdict> {
     let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let dir = dir.or(beside).unwrap_or(Path::new("."));
     let target = NewStore::plan(dir)?;
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let found = Found::read(&bytes).with_context(|| file.display().to_string())?;
-    let converted = found.convert(Instant(since_1970.as_millis() as u64));
+    let converted = found.convert(now(), &wanted.ports);
+    let shards = wanted.shards;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = shards.unwrap_or(cores.clamp(1, usize::from(mqttd_core::SHARDS_MAX)) as u8);
     let laid = layout::lay_out(converted.records, None, shards);
@@ -49,12 +73,14 @@ pub(super) fn import(
     for left_out in converted.left_out.iter().chain(&laid.left_out) {
         eprintln!("mqttd store: left out: {left_out}");
     }
-    let Counts { sessions, subscriptions, messages, retained } = converted.counts;
-    eprintln!(
-        "Imported {sessions} sessions, {subscriptions} subscriptions, {messages} waiting messages, \
-         {retained} retained messages into {shards} shards."
-    );
+    eprintln!("Imported {} into {shards} shards.", converted.counts);
     Ok(Verdict::Good)
+}
+
+/// The time of day.
+pub(super) fn now() -> Instant {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Instant(since_1970.as_millis() as u64)
 }
 
 /// Client Identifier, filter, Subscription Identifier, QoS, options.
@@ -69,15 +95,6 @@ struct Found<'a> {
     /// In the order of the file, which for each client is that of its queue.
     client_messages: Vec<ClientMessage<'a>>,
     retained: Vec<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    sessions: usize,
-    subscriptions: usize,
-    /// Counted for each session.
-    messages: usize,
-    retained: usize,
 }
 
 struct Converted {
@@ -104,10 +121,11 @@ impl<'a> Found<'a> {
         Ok(found)
     }
 
-    fn convert(&self, now: Instant) -> Converted {
+    fn convert(&self, now: Instant, ports: &Ports) -> Converted {
         let mut conversion = Conversion {
             found: self,
             now,
+            ports,
             next: 1,
             sessions: HashMap::new(),
             subscriptions: Vec::new(),
@@ -126,20 +144,19 @@ impl<'a> Found<'a> {
         conversion.out.counts.retained = retained.len();
         for stored in retained.into_values() {
             if let Some(message) = conversion.message(stored) {
-                conversion.push(&Record::Retained(message.record(), source_of(stored)));
+                conversion.push(&Record::Retained(message.record(), source_of(stored, ports)));
             }
         }
         conversion.out
     }
 }
 
-/// Who published a message, if the file says so. It names the listener by its port, which says
-/// nothing about ours: the first one's rights are asked.
-fn source_of<'a>(stored: &StoredMessage<'a>) -> Option<SourceRecord<'a>> {
+/// Who published a message, if the file says so.
+fn source_of<'a>(stored: &StoredMessage<'a>, ports: &Ports) -> Option<SourceRecord<'a>> {
     let client_id = std::str::from_utf8(stored.source_id).ok().filter(|id| !id.is_empty())?;
     let username = std::str::from_utf8(stored.source_username).ok()?;
     let username = (!username.is_empty()).then_some(username);
-    Some(SourceRecord { client_id, username, listener: 0 })
+    Some(SourceRecord { client_id, username, listener: ports.listener(stored.port) })
 }
 
 /// A message with what had to be copied for it.
@@ -188,6 +205,7 @@ struct Subscribed<'a> {
 struct Conversion<'a> {
     found: &'a Found<'a>,
     now: Instant,
+    ports: &'a Ports,
     next: u64,
     sessions: HashMap<&'a [u8], SessionUid>,
     subscriptions: Vec<Subscribed<'a>>,
@@ -233,7 +251,7 @@ impl<'a> Conversion<'a> {
         let id = self.push(&Record::Session(SessionRecord {
             client_id,
             username: (!username.is_empty()).then_some(username),
-            listener: 0,
+            listener: self.ports.listener(client.port),
             expiry_seconds: client.expiry_interval,
             offline_since,
         }));
@@ -397,8 +415,7 @@ impl<'a> Conversion<'a> {
             if !share.is_empty() && !shares.insert(share) {
                 continue;
             }
-            let mut identifiers = Vec::new();
-            push_identifier(&mut identifiers, *identifier);
+            let identifiers = encoded_identifier(*identifier);
             let retain = options.retain_as_published && stored.retain;
             let same = |owed: &&mut Owed| {
                 owed.session == *session && owed.share.is_empty() && share.is_empty()
@@ -429,7 +446,7 @@ fn owed(session: SessionUid, message: &ClientMessage<'_>) -> Option<Owed> {
     let mut identifiers = Vec::new();
     if let Some(properties) = properties_of(message.properties) {
         let all = properties.subscription_identifiers();
-        all.for_each(|identifier| push_identifier(&mut identifiers, identifier));
+        all.for_each(|identifier| identifiers.extend(encoded_identifier(identifier)));
     }
     let was_sent = matches!(message.state, WAIT_FOR_PUBACK | WAIT_FOR_PUBREC);
     let sent = Some(message.packet_id).filter(|id| was_sent && *id != 0);
@@ -437,11 +454,14 @@ fn owed(session: SessionUid, message: &ClientMessage<'_>) -> Option<Owed> {
     Some(Owed { session, qos, retain, identifiers, share, sent })
 }
 
-fn push_identifier(out: &mut Vec<u8>, identifier: u32) {
+/// A Subscription Identifier as it stands in PUBLISH; nothing for 0, which is none.
+pub(super) fn encoded_identifier(identifier: u32) -> Vec<u8> {
+    let mut out = Vec::new();
     if identifier != 0 {
         out.push(mqtt_proto::property::PropertyId::SubscriptionIdentifier as u8);
-        mqtt_proto::codec::varint::write(out, identifier);
+        mqtt_proto::codec::varint::write(&mut out, identifier);
     }
+    out
 }
 
 /// Properties as Mosquitto keeps them: as in a packet, or nothing at all.

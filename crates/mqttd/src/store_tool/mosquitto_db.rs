@@ -1,5 +1,6 @@
-//! The form of Mosquitto's database, versions 5 (1.6) and 6 (2.0): bytes in, chunks out. What the
-//! chunks mean for a store of ours stands in `mosquitto`.
+//! The form of Mosquitto's database, versions 5 (1.6) and 6 (2.0): bytes in, chunks out, and chunks
+//! back into bytes of version 6. What the chunks mean for a store of ours stands in `mosquitto` and
+//! `mosquitto_export`.
 //!
 //! ```text
 //!   00 B5 00 "mosquitto db"   15 bytes
@@ -25,6 +26,7 @@
 //! ```
 
 use std::fmt;
+use std::num::TryFromIntError;
 
 /// A file that is not read further.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +94,10 @@ pub(super) struct StoredMessage<'a> {
     pub(super) properties: &'a [u8],
     pub(super) qos: u8,
     pub(super) retain: bool,
+    /// What its publisher called it.
+    pub(super) packet_id: u16,
+    /// Of the listener it came by; 0: not known.
+    pub(super) port: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +108,7 @@ pub(super) struct ClientMessage<'a> {
     pub(super) qos: u8,
     pub(super) state: u8,
     pub(super) retain: bool,
+    pub(super) dup: bool,
     /// The client publishes it; otherwise it is sent to the client.
     pub(super) is_incoming: bool,
     pub(super) properties: &'a [u8],
@@ -115,6 +122,10 @@ pub(super) struct Client<'a> {
     pub(super) expires_at: i64,
     /// Seconds; 4294967295: never.
     pub(super) expiry_interval: u32,
+    /// The last one it was sent.
+    pub(super) last_packet_id: u16,
+    /// Of its listener; 0: not known, and in version 5.
+    pub(super) port: u16,
 }
 
 const MAGIC: &[u8; 15] = b"\0\xB5\0mosquitto db";
@@ -149,6 +160,104 @@ pub(super) fn read<'a>(bytes: &'a [u8], mut each: impl FnMut(Chunk<'a>)) -> Resu
     Ok(())
 }
 
+/// Appends the beginning of a file of version 6. `last_id` is the highest id of its messages.
+pub(super) fn begin(out: &mut Vec<u8>, last_id: u64) {
+    out.extend_from_slice(MAGIC);
+    for number in [0_u32, 6, 1, 16] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    out.extend_from_slice(&last_id.to_le_bytes());
+    // It was stopped as it should be, and ids have 8 bytes.
+    out.extend_from_slice(&[1, 8, 0, 0, 0, 0, 0, 0]);
+}
+
+impl Chunk<'_> {
+    /// Appends the chunk as version 6 has it; nothing for [`Chunk::Other`].
+    ///
+    /// # Errors
+    /// A text or payload is longer than the form can say.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), TryFromIntError> {
+        let mut body = Vec::new();
+        let kind = match self {
+            Self::Message(message) => message.write(&mut body).map(|()| 2),
+            Self::ClientMessage(message) => message.write(&mut body).map(|()| 3),
+            Self::Retained(id) => {
+                body.extend_from_slice(&id.to_le_bytes());
+                Ok(4)
+            }
+            Self::Subscription { client_id, filter, identifier, qos, options } => {
+                body.extend_from_slice(&identifier.to_be_bytes());
+                lengths(&mut body, &[client_id, filter])?;
+                body.extend_from_slice(&[*qos, *options, 0, 0]);
+                body.extend_from_slice(client_id);
+                body.extend_from_slice(filter);
+                Ok(5)
+            }
+            Self::Client(client) => client.write(&mut body).map(|()| 6),
+            Self::Other => return Ok(()),
+        };
+        let kind: u32 = kind?;
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(body.len())?.to_be_bytes());
+        out.append(&mut body);
+        Ok(())
+    }
+}
+
+/// The lengths of texts, two bytes each.
+fn lengths(out: &mut Vec<u8>, texts: &[&[u8]]) -> Result<(), TryFromIntError> {
+    for text in texts {
+        out.extend_from_slice(&u16::try_from(text.len())?.to_be_bytes());
+    }
+    Ok(())
+}
+
+impl StoredMessage<'_> {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), TryFromIntError> {
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.expires_at.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.payload.len())?.to_be_bytes());
+        out.extend_from_slice(&self.packet_id.to_be_bytes());
+        lengths(out, &[self.source_id, self.source_username, self.topic])?;
+        out.extend_from_slice(&self.port.to_be_bytes());
+        out.extend_from_slice(&[self.qos, self.retain.into()]);
+        for text in
+            [self.source_id, self.source_username, self.topic, self.payload, self.properties]
+        {
+            out.extend_from_slice(text);
+        }
+        Ok(())
+    }
+}
+
+impl ClientMessage<'_> {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), TryFromIntError> {
+        out.extend_from_slice(&self.message.to_le_bytes());
+        out.extend_from_slice(&self.packet_id.to_be_bytes());
+        lengths(out, &[self.client_id])?;
+        let retain_dup = u8::from(self.retain) << 4 | u8::from(self.dup);
+        out.extend_from_slice(&[self.qos, self.state, retain_dup, (!self.is_incoming).into()]);
+        out.extend_from_slice(self.client_id);
+        out.extend_from_slice(self.properties);
+        Ok(())
+    }
+}
+
+impl Client<'_> {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), TryFromIntError> {
+        out.extend_from_slice(&self.expires_at.to_le_bytes());
+        out.extend_from_slice(&self.expiry_interval.to_be_bytes());
+        out.extend_from_slice(&self.last_packet_id.to_be_bytes());
+        lengths(out, &[self.id])?;
+        out.extend_from_slice(&self.port.to_be_bytes());
+        lengths(out, &[self.username])?;
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(self.id);
+        out.extend_from_slice(self.username);
+        Ok(())
+    }
+}
+
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -174,10 +283,10 @@ impl<'a> Fields<'a> {
     fn message(&mut self) -> Option<StoredMessage<'a>> {
         let (id, expires_at) = (self.u64()?, self.u64()? as i64);
         let payload_length = self.u32()? as usize;
-        let _packet_id = self.u16()?;
+        let packet_id = self.u16()?;
         let (source, user) = (self.u16()?.into(), self.u16()?.into());
         let topic_length = self.u16()?.into();
-        let _port = self.u16()?;
+        let port = self.u16()?;
         let (qos, retain) = (self.u8()?, self.u8()? != 0);
         let source_id = self.take(source)?;
         let source_username = self.take(user)?;
@@ -194,6 +303,8 @@ impl<'a> Fields<'a> {
             properties,
             qos,
             retain,
+            packet_id,
+            port,
         })
     }
 
@@ -208,6 +319,7 @@ impl<'a> Fields<'a> {
             qos,
             state,
             retain: retain_dup & 0xF0 != 0,
+            dup: retain_dup & 0x0F != 0,
             is_incoming: direction == 0,
             properties: std::mem::take(&mut self.0),
         })
@@ -216,18 +328,18 @@ impl<'a> Fields<'a> {
     fn client(&mut self, version: u32) -> Option<Client<'a>> {
         let expires_at = self.u64()? as i64;
         let expiry_interval = self.u32()?;
-        let _last_packet_id = self.u16()?;
+        let last_packet_id = self.u16()?;
         let id_length = self.u16()?.into();
-        let user_length = if version == 5 {
-            0
+        let (port, user_length) = if version == 5 {
+            (0, 0)
         } else {
-            let _port = self.u16()?;
-            let length = self.u16()?.into();
+            let (port, length) = (self.u16()?, self.u16()?.into());
             self.take(4)?;
-            length
+            (port, length)
         };
         let id = self.take(id_length)?;
-        Some(Client { id, username: self.take(user_length)?, expires_at, expiry_interval })
+        let username = self.take(user_length)?;
+        Some(Client { id, username, expires_at, expiry_interval, last_packet_id, port })
     }
 
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -295,7 +407,14 @@ mod tests {
         for version in [5, 6] {
             let file = file(version);
             let username = if version == 5 { &b""[..] } else { b"you" };
-            let client = Client { id: b"me", username, expires_at: 0x201, expiry_interval: 256 };
+            let client = Client {
+                id: b"me",
+                username,
+                expires_at: 0x201,
+                expiry_interval: 256,
+                last_packet_id: 3,
+                port: if version == 5 { 0 } else { 0x075B },
+            };
             let subscription = Chunk::Subscription {
                 client_id: b"me",
                 filter: b"a/#",
@@ -306,6 +425,63 @@ mod tests {
             let expected = vec![Chunk::Other, Chunk::Client(client), subscription, Chunk::Other];
             assert_eq!(chunks(&file), Ok(expected));
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let message = StoredMessage {
+            id: 258,
+            expires_at: 1 << 40,
+            source_id: b"me",
+            source_username: b"you",
+            topic: b"a/b",
+            payload: b"payload",
+            properties: &[2, 1, 1],
+            qos: 2,
+            retain: true,
+            packet_id: 515,
+            port: 1883,
+        };
+        let client_message = ClientMessage {
+            client_id: b"me",
+            message: 258,
+            packet_id: 772,
+            qos: 1,
+            state: 11,
+            retain: true,
+            dup: false,
+            is_incoming: false,
+            properties: &[2, 0x0B, 7],
+        };
+        let mut file = Vec::new();
+        begin(&mut file, 258);
+        let messages = [Chunk::Message(message), Chunk::ClientMessage(client_message)];
+        let written = self::file(6);
+        let mut all: Vec<_> = messages.into_iter().chain([Chunk::Retained(258)]).collect();
+        all.extend(chunks(&written).unwrap());
+        all.iter().for_each(|chunk| chunk.write(&mut file).unwrap());
+        all.retain(|chunk| *chunk != Chunk::Other);
+        let read = chunks(&file).unwrap();
+        assert_eq!(read[0], Chunk::Other, "the configuration");
+        assert_eq!(read[1..], all);
+        // Byte for byte where both say the same: the client and the subscription.
+        let end = file.len() - (8 + 29) - (8 + 17);
+        assert_eq!(file[end..], written[23 + 8 + 16..written.len() - 9]);
+    }
+
+    #[test]
+    fn what_the_form_has_no_room_for_is_not_written() {
+        let long = vec![b'x'; 65_536];
+        let chunk = |filter| Chunk::Subscription {
+            client_id: b"me",
+            filter,
+            identifier: 0,
+            qos: 0,
+            options: 0,
+        };
+        let mut out = Vec::new();
+        assert!(chunk(&long).write(&mut out).is_err() && out.is_empty());
+        assert!(chunk(&long[1..]).write(&mut out).is_ok());
     }
 
     #[test]
