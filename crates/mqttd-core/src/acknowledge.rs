@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::packet::{Ack, PacketType, Suback, Unsuback};
 use mqtt_proto::property::{PropertyId, Value};
@@ -115,7 +116,7 @@ impl HeldAnswers {
 
     /// The token of the answer that is held next.
     pub(crate) fn next_token(&self) -> Token {
-        Token(self.first + self.queue.len() as u64)
+        Token(self.first.wrapping_add(self.queue.len() as u64))
     }
 
     /// Whether the answer with this token still waits.
@@ -149,10 +150,11 @@ impl Shard {
                 online.receiving = online.receiving.saturating_sub(1);
             }
             let wire = out.wire(online.connection).bytes_mut();
+            #[allow(clippy::expect_used, reason = "four bytes always fit")]
             Ack::success(packet_id)
                 .encode(packet_type, online.version, wire)
                 .expect("an acknowledgement of four bytes fits");
-            self.stats.packets_sent += 1;
+            self.stats.packets_sent.up(1);
         } else {
             self.write_answer(key, &Answer::Ack { packet_type, packet_id, reason }, out);
         }
@@ -187,7 +189,7 @@ impl Shard {
     ) {
         let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
-        online.held += 1;
+        online.held.up(1);
         if online.held >= HELD_ANSWERS_MAX && !online.is_paused {
             online.is_paused = true;
             out.pause(online.connection);
@@ -212,7 +214,7 @@ impl Shard {
             return;
         }
         let number = self.held.confirms_made;
-        self.held.confirms_made += 1;
+        self.held.confirms_made.up(1);
         self.held.confirms.push(HeldConfirm { number, wait, failure: Failure::No, to, token });
     }
 
@@ -314,7 +316,7 @@ impl Shard {
                 continue;
             }
             let Some(held) = self.held.queue.pop_front() else { return };
-            self.held.first += 1;
+            self.held.first.up(1);
             if let Some(origin) = received {
                 self.exchanges.is_over(origin.exchange);
             }
@@ -343,7 +345,7 @@ impl Shard {
         }
         let mut version = None;
         if let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) {
-            online.held -= 1;
+            online.held.down(1);
             if online.is_paused && online.held <= HELD_ANSWERS_MAX / 2 {
                 online.is_paused = false;
                 out.resume(online.connection);
@@ -431,6 +433,7 @@ impl Shard {
         true
     }
 
+    #[allow(clippy::expect_used, reason = "no answer is longer than its question and a short text")]
     fn write_answer<O: Output>(&mut self, key: SessionKey, answer: &Answer, out: &mut O) {
         let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
@@ -474,7 +477,7 @@ impl Shard {
                 SentPacket::Other(PacketType::Unsuback)
             }
         };
-        self.stats.packets_sent += 1;
+        self.stats.packets_sent.up(1);
         if self.settings.debug {
             out.notice(Notice::Sending { client_id: &session.client_id, packet });
         }
@@ -492,7 +495,7 @@ fn problem_of(codes: &[u8], online: &Online) -> Vec<u8> {
     match code.and_then(ReasonCode::from_u8) {
         // Header up to 5, identifier 2, property length 1.
         Some(reason) if online.version.has_properties() => {
-            reason_string_of(reason, 8 + codes.len(), online)
+            reason_string_of(reason, codes.len().saturating_add(8), online)
         }
         _ => Vec::new(),
     }
@@ -505,7 +508,8 @@ fn reason_string_of(reason: ReasonCode, rest: usize, online: &Online) -> Vec<u8>
     let text = reason.text();
     // The property has 3 bytes more than its text.
     let room = online.packet_bytes_max as usize;
-    if online.wants_problem_information && rest + 3 + text.len() <= room {
+    let len = rest.saturating_add(3).saturating_add(text.len());
+    if online.wants_problem_information && len <= room {
         write_property(&mut properties, PropertyId::ReasonString, Value::Text(text));
     }
     properties

@@ -21,28 +21,29 @@ impl IncomingAliases {
 
     /// Lets `alias` stand for `topic` from now on.
     pub(crate) fn set(&mut self, alias: u16, topic: &str) -> Result<(), Offence> {
-        if alias == 0 || alias > self.maximum {
-            return Err(Offence::TopicAliasTooLarge);
-        }
-        let index = usize::from(alias) - 1;
+        let index = self.index(alias)?;
         let topics = self.topics.get_or_insert_default();
         if topics.len() <= index {
-            topics.resize(index + 1, None);
+            topics.resize(usize::from(alias), None);
         }
         // A publisher may repeat topic and alias in every packet.
-        if topics[index].as_deref() != Some(topic) {
-            topics[index] = Some(Arc::from(topic));
+        if let Some(known) = topics.get_mut(index).filter(|known| known.as_deref() != Some(topic)) {
+            *known = Some(Arc::from(topic));
         }
         Ok(())
     }
 
     /// What `alias` stands for.
     pub(crate) fn get(&self, alias: u16) -> Result<Arc<str>, Offence> {
-        if alias == 0 || alias > self.maximum {
-            return Err(Offence::TopicAliasTooLarge);
-        }
-        let topic = self.topics.as_ref().and_then(|topics| topics.get(usize::from(alias) - 1));
+        let index = self.index(alias)?;
+        let topic = self.topics.as_ref().and_then(|topics| topics.get(index));
         topic.cloned().flatten().ok_or(Offence::TopicAliasUnknown)
+    }
+
+    /// The alias's place among the topics: aliases begin at 1.
+    fn index(&self, alias: u16) -> Result<usize, Offence> {
+        let index = alias.checked_sub(1).filter(|_| alias <= self.maximum);
+        index.map(usize::from).ok_or(Offence::TopicAliasTooLarge)
     }
 }
 
@@ -87,9 +88,9 @@ impl OutgoingAliases {
         }
         let topics = self.topics.as_ref().map_or(&[][..], |topics| &topics[..]);
         match topics.iter().position(|known| **known == *topic) {
-            Some(index) => Aliased::Known(index as u16 + 1),
+            Some(index) => Aliased::Known((index as u16).saturating_add(1)),
             None if topics.len() < usize::from(self.maximum) => {
-                Aliased::New(topics.len() as u16 + 1)
+                Aliased::New((topics.len() as u16).saturating_add(1))
             }
             None => Aliased::Plain,
         }

@@ -14,6 +14,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::packet::Auth;
 use mqtt_proto::property::{PropertyId, Value};
@@ -79,6 +80,7 @@ impl Authentication {
 
 impl Authenticated<'_> {
     /// Both properties, the method being in every CONNACK and AUTH [MQTT-4.12.0-5].
+    #[allow(clippy::expect_used, reason = "both are shorter than a property may be")]
     pub(crate) fn push_to(&self, properties: &mut PropertiesBuf) {
         let method = properties.push(PropertyId::AuthenticationMethod, Value::Text(self.method));
         method.expect("the method came in a property, so it fits into one");
@@ -148,6 +150,7 @@ impl Shard {
         let mut properties = PropertiesBuf::new();
         Authenticated { method: &authentication.method, data }.push_to(&mut properties);
         let mut packet = Vec::new();
+        #[allow(clippy::expect_used, reason = "two properties fit into a packet")]
         Auth { reason, properties: properties.as_properties() }
             .encode(&mut packet)
             .expect("an AUTH with two properties fits");
@@ -157,7 +160,7 @@ impl Shard {
             return self.end_connection(connection, ending, now, out);
         }
         out.wire(connection).bytes_mut().extend_from_slice(&packet);
-        self.stats.packets_sent += 1;
+        self.stats.packets_sent.up(1);
         if self.settings.debug {
             let client_id = &self.sessions[key].client_id;
             let packet = SentPacket::Other(mqtt_proto::packet::PacketType::Auth);

@@ -86,10 +86,14 @@ pub fn settle_exchanges(shards: &mut [Restore]) {
         *highest = cut.origin.exchange.max(*highest);
     }
     for cut in merge_cuts(cuts) {
-        shards[usize::from(publishers_shard(cut.origin.exchange).0)].begin(cut);
+        if let Some(shard) = shards.get_mut(usize::from(publishers_shard(cut.origin.exchange).0)) {
+            shard.begin(cut);
+        }
     }
     for (of, exchange) in highest {
-        shards[usize::from(of)].settle_up_to(exchange);
+        if let Some(shard) = shards.get_mut(usize::from(of)) {
+            shard.settle_up_to(exchange);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
@@ -126,6 +127,7 @@ impl Shard {
     fn connack_len(&self, admission: &Admission<'_>, terms: Terms) -> usize {
         let properties = self.connack_properties(admission, terms);
         let mut encoded = Vec::new();
+        #[allow(clippy::expect_used, reason = "the Server's own properties fit")]
         Connack { session_present: false, code: 0, properties: properties.as_properties() }
             .encode(admission.connect.version, &mut encoded)
             .expect("the Server's own properties fit");
@@ -144,10 +146,11 @@ impl Shard {
         let fits = max.is_none_or(|max| max >= CONNACK_BYTES_MIN);
         if let Some(code) = code.filter(|_| fits) {
             let properties = mqtt_proto::Properties::EMPTY;
+            #[allow(clippy::expect_used, reason = "no properties")]
             Connack { session_present: false, code, properties }
                 .encode(version, out.wire(connection).bytes_mut())
                 .expect("a CONNACK without properties fits");
-            self.stats.packets_sent += 1;
+            self.stats.packets_sent.up(1);
         }
         out.notice(Notice::Refused { connection, client_id: admission.client_id, reason });
         out.close(connection);
@@ -182,7 +185,8 @@ impl Shard {
 
     fn new_session(&mut self, admission: &Admission<'_>) -> Result<SessionKey, ReasonCode> {
         let max = self.settings.sessions_max;
-        let count = self.sessions.len() as u64 + u64::from(admission.sessions_elsewhere);
+        let count =
+            (self.sessions.len() as u64).saturating_add(u64::from(admission.sessions_elsewhere));
         let is_full = self.settings.memory.as_ref().is_some_and(|memory| memory.is_full());
         if is_full || max.is_some_and(|max| count >= u64::from(max)) {
             return Err(ReasonCode::QuotaExceeded);
@@ -237,7 +241,7 @@ impl Shard {
         }
         self.write_session_record(key, out);
         self.set_connection(admission.connection, key);
-        self.stats.connected += 1;
+        self.stats.connected.up(1);
     }
 
     /// A new connection as its session sees it.
@@ -248,7 +252,7 @@ impl Shard {
         let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
         let aliases_in = IncomingAliases::new(terms.topic_aliases_max);
         let keep_alive_millis = u32::from(self.keep_alive(connect)) * 1500;
-        self.epochs += 1;
+        self.epochs.up(1);
         let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
         let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
         Online {
@@ -312,10 +316,11 @@ impl Shard {
     ) {
         let connect = &admission.connect;
         let properties = self.connack_properties(admission, terms);
+        #[allow(clippy::expect_used, reason = "the Server's own properties fit")]
         Connack { session_present, code: 0, properties: properties.as_properties() }
             .encode(connect.version, out.wire(admission.connection).bytes_mut())
             .expect("the Server's own properties fit");
-        self.stats.packets_sent += 1;
+        self.stats.packets_sent.up(1);
         let client_id = admission.client_id;
         out.notice(Notice::Connected {
             connection: admission.connection,
@@ -340,6 +345,7 @@ impl Shard {
         }
         let listener = self.settings.listener(admission.listener);
         let mut push = |id, value| {
+            #[allow(clippy::expect_used, reason = "identifiers came in packets")]
             properties.push(id, value).expect("identifiers came in packets, so they fit");
         };
         let keep_alive = self.keep_alive(&admission.connect);

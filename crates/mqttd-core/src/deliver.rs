@@ -3,6 +3,7 @@
 //! `frames.rs`.
 
 use mqtt_auth::Action;
+use mqtt_proto::count::Count;
 use mqtt_proto::{PacketIdentifier, QoS};
 
 use crate::drops::DropReason;
@@ -48,7 +49,7 @@ impl Shard {
         self.deliver_all(&matched, message, receipt.reached.as_deref(), now, out);
         let mut confirms = 0;
         for &group in &matched.groups {
-            confirms += self.deliver_to_group(group, message, receipt, now, out);
+            confirms.up(self.deliver_to_group(group, message, receipt, now, out));
         }
         let mut origin = receipt.origin;
         if let Some(known) = &origin {
@@ -64,7 +65,7 @@ impl Shard {
         for shard in matched.shards.iter() {
             let (message, reached) = (message.keep(), receipt.reached.clone());
             out.to_shard(shard, Envelope::Publish { message, confirm, origin, reached });
-            confirms += u16::from(confirm.is_some());
+            confirms.up(u16::from(confirm.is_some()));
         }
         let is_matched = !matched.is_empty();
         self.matching.put_back(slot, matched);
@@ -253,7 +254,7 @@ impl Shard {
         match write_publish(online, grant.identifiers(), message, layout, now, frames, out) {
             Ok(()) => {
                 online.is_dropping = false;
-                online.messages.sent += 1;
+                online.messages.sent.up(1);
                 self.sent_publish(key, message.topic, message.payload.len(), layout, out);
             }
             Err(reason) => self.dropped(key, reason, message.topic, out),
@@ -277,6 +278,7 @@ impl Shard {
         let Some(online) = &mut session.online else { return };
         let size = message.payload.len() as u32;
         let stored = kept.as_ref().and_then(|kept| Some((kept.stored?, kept.how.entry())));
+        #[allow(clippy::expect_used, reason = "the caller has seen room in the window")]
         let packet_id = session
             .sender
             .publish(layout.qos, Flight { kept, size })
@@ -285,8 +287,8 @@ impl Shard {
         match write_publish(online, identifiers, message, layout, now, frames, out) {
             Ok(()) => {
                 online.is_dropping = false;
-                online.messages.sent += 1;
-                online.inflight_bytes += u64::from(size);
+                online.messages.sent.up(1);
+                online.inflight_bytes.up(u64::from(size));
                 if let Some(stored) = stored {
                     if layout.qos == QoS::ExactlyOnce {
                         self.journal.sent(
@@ -364,7 +366,7 @@ impl Shard {
             messages: self.settings.queued_messages_max,
             bytes: self.settings.queued_bytes_max,
         };
-        let size = message.topic.len() + message.properties.len() + message.payload.len();
+        let size = message.size();
         if !self.sessions[key].queue.has_room(size, limits) {
             self.drop_expired(key, now, out);
             if !self.sessions[key].queue.has_room(size, limits) {
@@ -377,8 +379,8 @@ impl Shard {
         if message.expires_at < Instant::NEVER {
             self.start_queue_sweep(now);
         }
-        self.stats.queued += 1;
-        self.stats.queued_bytes += size as u64;
+        self.stats.queued.up(1);
+        self.stats.queued_bytes.up(size as u64);
     }
 
     /// Takes expired messages out of a queue.
@@ -399,7 +401,8 @@ impl Shard {
     ) -> bool {
         let Some(online) = &self.sessions[key].online else { return true };
         let over = |max: u64| {
-            online.inflight_bytes > 0 && online.inflight_bytes + payload_len as u64 > max
+            online.inflight_bytes > 0
+                && online.inflight_bytes.saturating_add(payload_len as u64) > max
         };
         self.settings.inflight_bytes_max.is_some_and(over)
             || wire_is_full(online, OUTPUT_BYTES_MAX, out)
@@ -407,8 +410,8 @@ impl Shard {
 
     /// Counts a message that leaves a queue.
     pub(crate) fn unqueued(&mut self, kept: &Kept) {
-        self.stats.queued -= 1;
-        self.stats.queued_bytes -= kept.message.size() as u64;
+        self.stats.queued.down(1);
+        self.stats.queued_bytes.down(kept.message.size() as u64);
     }
 
     /// Counts and remembers a drop.
@@ -416,7 +419,9 @@ impl Shard {
     pub(crate) fn note_drop(&mut self, key: SessionKey, reason: DropReason, topic: &str) {
         self.stats.drop(reason);
         let session = &mut self.sessions[key];
-        session.dropped.get_or_insert_default()[reason as usize] += 1;
+        if let Some(count) = session.dropped.get_or_insert_default().get_mut(reason as usize) {
+            count.up(1);
+        }
         self.drops.add(self.now, reason, &session.client_id, topic);
     }
 
@@ -447,9 +452,9 @@ impl Shard {
         layout: Layout,
         out: &mut O,
     ) {
-        self.stats.packets_sent += 1;
-        self.stats.publish_sent += 1;
-        self.stats.publish_bytes_sent += payload_len as u64;
+        self.stats.packets_sent.up(1);
+        self.stats.publish_sent.up(1);
+        self.stats.publish_bytes_sent.up(payload_len as u64);
         if self.settings.debug {
             out.notice(Notice::Sending {
                 client_id: &self.sessions[key].client_id,

@@ -38,8 +38,8 @@ impl RecentDrops {
         if self.ring.len() < RECENT_DROPS {
             self.ring.push(Dropped::default());
         }
-        let place = &mut self.ring[self.next];
-        self.next = (self.next + 1) % RECENT_DROPS;
+        let Some(place) = self.ring.get_mut(self.next) else { return };
+        self.next = self.next.wrapping_add(1) % RECENT_DROPS;
         place.at = at;
         place.reason = Some(reason);
         set(&mut place.client_id, client_id);
@@ -55,12 +55,10 @@ impl RecentDrops {
 
 /// Reuses the memory of what stood there.
 fn set(place: &mut String, text: &str) {
-    let mut end = text.len().min(DROP_TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.len().min(DROP_TEXT_BYTES_MAX);
+    let whole = (0..=end).rev().find_map(|end| text.get(..end));
     place.clear();
-    place.push_str(&text[..end]);
+    place.push_str(whole.unwrap_or_default());
 }
 
 /// The named reasons; each has a counter in [`crate::stats::Stats`].

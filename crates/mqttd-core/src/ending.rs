@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::QoS;
 use mqtt_proto::packet::Disconnect;
@@ -34,13 +35,14 @@ impl Shard {
         let session = &mut self.sessions[key];
         let Some(online) = session.online.take() else { return };
         session.offline_since = now;
-        self.stats.connected -= 1;
+        self.stats.connected.down(1);
         if let Some(reason) = ending.disconnect_reason() {
             if online.version.server_may_send_disconnect() {
+                #[allow(clippy::expect_used, reason = "no properties")]
                 Disconnect::new(reason)
                     .encode(online.version, out.wire(connection).bytes_mut())
                     .expect("a DISCONNECT without properties fits");
-                self.stats.packets_sent += 1;
+                self.stats.packets_sent.up(1);
             }
         }
         let client_id = &session.client_id;
@@ -128,7 +130,7 @@ impl Shard {
         let due = session.offline_since.plus_seconds(session.expiry_seconds);
         if session.expiry_seconds != NEVER_EXPIRES && due <= now {
             out.notice(Notice::SessionExpired { client_id: &session.client_id });
-            self.stats.expired_sessions += 1;
+            self.stats.expired_sessions.up(1);
             self.end_session(key, now, out);
         } else {
             self.set_session_timer(key);

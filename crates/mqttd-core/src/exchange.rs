@@ -84,9 +84,9 @@ impl Exchanges {
         }
         let of = usize::from(publishers_shard(exchange).0);
         if self.sent.len() <= of {
-            self.sent.resize(of + 1, Sent::default());
+            self.sent.resize(of.saturating_add(1), Sent::default());
         }
-        let sent = &mut self.sent[of];
+        let Some(sent) = self.sent.get_mut(of) else { return };
         sent.to.union(to);
         sent.newest = sent.newest.max(exchange.0);
     }

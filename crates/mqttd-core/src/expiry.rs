@@ -74,7 +74,7 @@ impl Shard {
     pub(crate) fn sweep_queues<O: Output>(&mut self, now: Instant, out: &mut O) {
         let places = self.sessions.places();
         let step = QUEUE_SWEEP_STEP_MIN.max(places / QUEUE_SWEEP_ROUND);
-        let end = (self.sweep.at + step).min(places);
+        let end = self.sweep.at.saturating_add(step).min(places);
         for place in self.sweep.at..end {
             let Some((key, session)) = self.sessions.at(place) else { continue };
             if session.queue.iter().any(|kept| kept.message.expires_at < Instant::NEVER) {
@@ -97,7 +97,7 @@ impl Shard {
     /// new ones by connecting again and again.
     pub(crate) fn prune_timers(&mut self) {
         // Each session has at most three that count, and two are the shard's own.
-        if self.timers.heap.len() <= 8 * self.sessions.len() + 64 {
+        if self.timers.heap.len() <= self.sessions.len().saturating_mul(8).saturating_add(64) {
             return;
         }
         let sessions = &self.sessions;

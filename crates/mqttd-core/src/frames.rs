@@ -29,8 +29,8 @@ pub(crate) struct Layout {
     pub(crate) packet_id: Option<PacketIdentifier>,
 }
 
-/// Layouts: two forms of properties, three QoS levels, RETAIN or not.
-const HEADS: usize = 12;
+/// Layouts: two forms of properties, QoS in two bits, RETAIN or not; a bit of `valid` for each.
+const HEADS: usize = 16;
 
 /// Frame heads of the message in hand, by layout, so that each is encoded once for many receivers.
 #[derive(Default)]
@@ -95,22 +95,21 @@ pub(crate) fn write_publish<O: Output>(
         && online.aliases_out.is_off()
         && online.mount.is_none();
     let payload_len = message.payload.len();
-    if plain && frames.receivers > 1 {
-        let index = usize::from(version == Version::V5) * 6
-            + layout.qos as usize * 2
-            + usize::from(layout.retain);
+    let index = usize::from(version == Version::V5) << 3
+        | (layout.qos as usize) << 1
+        | usize::from(layout.retain);
+    let head = if plain && frames.receivers > 1 { frames.heads.get_mut(index) } else { None };
+    if let Some(head) = head {
         if frames.valid & (1 << index) == 0 {
-            let head = &mut frames.heads[index];
             head.bytes.clear();
             frames.scratch.clear();
             push_expiry(&mut frames.scratch, version, message, now);
             let parts = head_parts(message, message.topic, layout, &frames.scratch);
             head.packet_id_at =
                 parts.encode(version, &mut head.bytes).map_err(|_| DropReason::PacketTooLarge)?;
-            head.packet_len = head.bytes.len() + payload_len;
+            head.packet_len = head.bytes.len().saturating_add(payload_len);
             frames.valid |= 1 << index;
         }
-        let head = &frames.heads[index];
         if head.packet_len > online.packet_bytes_max as usize {
             return Err(DropReason::PacketTooLarge);
         }
@@ -118,7 +117,8 @@ pub(crate) fn write_publish<O: Output>(
         let start = wire.bytes_mut().len();
         wire.bytes_mut().extend_from_slice(&head.bytes);
         if let (Some(at), Some(packet_id)) = (head.packet_id_at, layout.packet_id) {
-            patch_packet_id(&mut wire.bytes_mut()[start..], at, packet_id);
+            let copy = wire.bytes_mut().get_mut(start..).unwrap_or_default();
+            patch_packet_id(copy, at, packet_id);
         }
     } else {
         let shown = mount::take_off(online.mount.as_deref(), message.topic);

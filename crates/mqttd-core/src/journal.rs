@@ -4,10 +4,9 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::{PacketIdentifier, QoS};
-use slab::Slab;
 
 use crate::exchange::publishers_shard;
 use crate::grant::GrantExtra;
@@ -16,6 +15,7 @@ use crate::message::{Message, Passing};
 use crate::output::Output;
 use crate::record::{Entry, MessageRecord, Origin, Record};
 use crate::session::{Kept, SessionRecords, StoredKey};
+use crate::stored::{Stored, StoredMessages};
 
 /// See the file's head.
 pub(crate) struct Journal {
@@ -24,7 +24,7 @@ pub(crate) struct Journal {
     appended: Lsn,
     /// All records up to this one are kept.
     durable: Lsn,
-    stored: Slab<Stored>,
+    stored: StoredMessages,
     /// The message in hand, once somebody durable wants it.
     open: Option<StoredKey>,
     /// Its entries, encoded, and how many they are.
@@ -49,14 +49,6 @@ struct Newest {
     is_released: bool,
 }
 
-/// A message in the log that still waits for sessions.
-struct Stored {
-    record: RecordId,
-    waiting: u32,
-    /// Its [`Record::Done`] records.
-    done: Vec<RecordId>,
-}
-
 impl Journal {
     pub(crate) fn new(shard: ShardId, is_on: bool) -> Self {
         Self {
@@ -64,7 +56,7 @@ impl Journal {
             next: u64::from(shard.0) << 56 | 1,
             appended: Lsn::default(),
             durable: Lsn::default(),
-            stored: Slab::new(),
+            stored: StoredMessages::default(),
             open: None,
             entries: Vec::new(),
             entry_count: 0,
@@ -82,14 +74,15 @@ impl Journal {
 
     /// A number that no record and no session of any shard has had before.
     pub(crate) fn new_id(&mut self) -> RecordId {
-        self.next += 1;
-        RecordId(self.next - 1)
+        let id = RecordId(self.next);
+        self.next.up(1);
+        id
     }
 
     /// A record with this number exists already.
     pub(crate) fn seen_id(&mut self, id: RecordId) {
         if id.0 >> 56 == self.next >> 56 {
-            self.next = self.next.max(id.0 + 1);
+            self.next = self.next.max(id.0.saturating_add(1));
         }
     }
 
@@ -125,14 +118,14 @@ impl Journal {
         self.scratch.clear();
         record.encode(&mut self.scratch);
         out.put(id, &self.scratch);
-        self.appended.0 += 1;
+        self.appended.0.up(1);
     }
 
     /// The record is not needed any more.
     pub(crate) fn kill(&mut self, id: RecordId, out: &mut impl Output) {
         if self.is_on {
             out.kill(id);
-            self.appended.0 += 1;
+            self.appended.0.up(1);
         }
     }
 
@@ -152,18 +145,19 @@ impl Journal {
             Some(key) => key,
             None => {
                 let record = self.new_id();
-                let key = self.insert(Stored { record, waiting: 0, done: Vec::new() });
+                let key = self.stored.insert(Stored { record, waiting: 0, done: Vec::new() });
                 self.open = Some(key);
                 key
             }
         };
-        self.stored[index(key)].waiting += 1;
+        self.stored[key].waiting.up(1);
         let identifiers = extra.map_or(&[][..], |extra| extra.identifiers());
         let share = extra.and_then(|extra| extra.share.as_deref()).unwrap_or_default();
         Entry { session, qos, retain, identifiers, share }.encode(&mut self.entries);
-        self.entry_count += 1;
         self.has_qos2 |= qos == QoS::ExactlyOnce;
-        Some((key, self.entry_count - 1))
+        let entry = self.entry_count;
+        self.entry_count.up(1);
+        Some((key, entry))
     }
 
     /// Writes the message in hand with everyone it waits for, if anyone. With an `origin` it waits
@@ -176,12 +170,12 @@ impl Journal {
         out: &mut impl Output,
     ) {
         let Some(key) = self.open.take() else { return };
-        if self.stored[index(key)].waiting == 0 {
+        if self.stored[key].waiting == 0 {
             // Everyone has refused it already: nothing of it is in the log.
-            self.stored.remove(index(key));
+            self.stored.remove(key);
         } else {
             let entries = core::mem::take(&mut self.entries);
-            let record = self.stored[index(key)].record;
+            let record = self.stored[key].record;
             let message = passing_record(message);
             let origin = origin.filter(|_| self.has_qos2);
             if let Some(origin) = &origin {
@@ -199,13 +193,13 @@ impl Journal {
     fn wait_for_exchange(&mut self, key: StoredKey, origin: &Origin) {
         let of = usize::from(publishers_shard(origin.exchange).0);
         if self.origins.len() <= of {
-            self.origins.resize_with(of + 1, VecDeque::new);
+            self.origins.resize_with(of.saturating_add(1), VecDeque::new);
         }
-        self.stored[index(key)].waiting += 1;
-        let queue = &mut self.origins[of];
+        let Some(queue) = self.origins.get_mut(of) else { return };
+        self.stored[key].waiting.up(1);
         // All but a message that another shard has passed on come in order.
         let after = queue.iter().rev().take_while(|(other, _)| *other > origin.exchange).count();
-        queue.insert(queue.len() - after, (origin.exchange, key));
+        queue.insert(queue.len().saturating_sub(after), (origin.exchange, key));
     }
 
     /// The exchanges of a shard's sessions up to this one are over.
@@ -217,15 +211,15 @@ impl Journal {
             }
             let Some((_, key)) = queue.pop_front() else { return };
             // No record says so: after a restart the publisher's shard does.
-            self.stored[index(key)].waiting -= 1;
-            if self.stored[index(key)].waiting == 0 {
+            self.stored[key].waiting.down(1);
+            if self.stored[key].waiting == 0 {
                 self.remove(key, out);
             }
         }
     }
 
     fn remove(&mut self, key: StoredKey, out: &mut impl Output) {
-        let stored = self.stored.remove(index(key));
+        let Some(stored) = self.stored.remove(key) else { return };
         self.kill(stored.record, out);
         stored.done.into_iter().for_each(|done| self.kill(done, out));
     }
@@ -233,17 +227,17 @@ impl Journal {
     /// One of the sessions the message waits for has it, or will never have it.
     pub(crate) fn complete(&mut self, kept: &Kept, out: &mut impl Output) {
         let Some(key) = kept.stored else { return };
-        let stored = &mut self.stored[index(key)];
-        stored.waiting -= 1;
+        let stored = &mut self.stored[key];
+        stored.waiting.down(1);
         let (message, waiting) = (stored.record, stored.waiting);
         if waiting > 0 {
             let entry = kept.how.entry();
             if let Some(done) = self.put(&Record::Done { message, entry }, out) {
-                self.stored[index(key)].done.push(done);
+                self.stored[key].done.push(done);
             }
         } else if self.open == Some(key) {
             // `close_message` finds nobody waiting and writes nothing.
-            let done = core::mem::take(&mut self.stored[index(key)].done);
+            let done = core::mem::take(&mut self.stored[key].done);
             done.into_iter().for_each(|done| self.kill(done, out));
         } else {
             self.remove(key, out);
@@ -320,7 +314,7 @@ impl Journal {
         (message, entry): (StoredKey, u32),
         out: &mut impl Output,
     ) {
-        let message = self.stored[index(message)].record;
+        let message = self.stored[message].record;
         let record = Record::Sent { session, packet_id: packet_id.get(), message, entry };
         if let Some(id) = self.put(&record, out) {
             records.get_or_insert_default().sent.insert(packet_id, id);
@@ -365,21 +359,12 @@ impl Journal {
         waiting: u32,
         done: Vec<RecordId>,
     ) -> StoredKey {
-        let key = self.insert(Stored { record, waiting, done });
+        let key = self.stored.insert(Stored { record, waiting, done });
         if let Some(origin) = &origin {
             self.wait_for_exchange(key, origin);
         }
         key
     }
-
-    fn insert(&mut self, stored: Stored) -> StoredKey {
-        let key = self.stored.insert(stored) as u32 + 1;
-        StoredKey(NonZeroU32::new(key).expect("fewer than 2^32 messages are stored"))
-    }
-}
-
-fn index(key: StoredKey) -> usize {
-    key.0.get() as usize - 1
 }
 
 /// A message as its record has it.

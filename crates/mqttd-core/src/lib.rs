@@ -13,7 +13,11 @@
 #![cfg_attr(
     not(test),
     deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::string_slice,
         clippy::unwrap_used,
+        clippy::expect_used,
         clippy::panic,
         clippy::todo,
         clippy::unimplemented,
@@ -63,6 +67,7 @@ mod shared;
 pub mod source;
 mod stalled;
 pub mod stats;
+mod stored;
 mod subscribe;
 mod subscribers;
 mod subscriptions;

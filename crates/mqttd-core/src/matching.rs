@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
 use mqtt_proto::topic::FilterTrie;
@@ -47,7 +48,7 @@ impl ShardSet {
         core::iter::from_fn(move || {
             (rest != 0).then(|| {
                 let shard = ShardId(rest.trailing_zeros() as u8);
-                rest &= rest - 1;
+                rest &= rest.wrapping_sub(1);
                 shard
             })
         })
@@ -123,7 +124,7 @@ impl Matching {
 
     /// A subscription has changed: remembered answers are void.
     pub(crate) fn changed(&mut self) {
-        self.generation += 1;
+        self.generation.up(1);
     }
 
     /// Takes the answer for `topic` out of its place; [`Matching::put_back`] follows.
@@ -134,8 +135,8 @@ impl Matching {
         }
         let hash = self.hash.hash_one(topic.as_bytes());
         let index = hash as usize & (MATCH_CACHE_SLOTS - 1);
-        let slot = &mut self.slots[index];
-        self.remembered -= slot.matched.targets.capacity();
+        let Some(slot) = self.slots.get_mut(index) else { return (index, self.walked(topic)) };
+        self.remembered.down(slot.matched.targets.capacity());
         if slot.hash == hash && slot.generation == self.generation && slot.topic == topic {
             return (index, core::mem::take(&mut slot.matched));
         }
@@ -151,17 +152,26 @@ impl Matching {
         (index, matched)
     }
 
+    /// Without a place to remember it in.
+    #[cold]
+    fn walked(&self, topic: &str) -> Matched {
+        let mut matched = Matched::default();
+        self.walk(topic, &mut matched);
+        matched
+    }
+
     /// Ends a [`Matching::take`].
     #[inline]
     pub(crate) fn put_back(&mut self, index: usize, matched: Matched) {
         let room = matched.targets.capacity();
-        if self.remembered + room > MATCH_CACHE_TARGETS_MAX {
-            self.slots[index].generation = 0;
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if self.remembered.saturating_add(room) > MATCH_CACHE_TARGETS_MAX {
+            slot.generation = 0;
             self.make_room();
             return;
         }
-        self.remembered += room;
-        self.slots[index].matched = matched;
+        self.remembered.up(room);
+        slot.matched = matched;
     }
 
     /// The memory is full: what it holds may all be void.
@@ -176,9 +186,9 @@ impl Matching {
 
     fn walk(&self, topic: &str, matched: &mut Matched) {
         matched.clear();
-        let mut filters = 0;
+        let mut filters = 0_u32;
         self.subscribers.visit(topic, |subscribers| {
-            filters += 1;
+            filters.up(1);
             subscribers.for_each(|entry| matched.targets.push(target(entry)));
         });
         if filters > 1 && !self.duplicate_overlaps {

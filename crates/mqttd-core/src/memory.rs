@@ -45,7 +45,7 @@ impl Memory {
 
     /// Bytes held now.
     pub fn held(&self) -> u64 {
-        self.messages.load(Ordering::Relaxed) + self.other.load(Ordering::Relaxed)
+        self.messages.load(Ordering::Relaxed).saturating_add(self.other.load(Ordering::Relaxed))
     }
 
     /// Whether there is no room for more.

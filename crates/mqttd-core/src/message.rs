@@ -42,25 +42,31 @@ impl Message {
     #[inline]
     pub fn topic(&self) -> &str {
         // The block was built from a &str; checking again would cost each receiver.
-        core::str::from_utf8(&self.block[..usize::from(self.topic_len)]).unwrap_or_default()
+        let text = self.block.get(..usize::from(self.topic_len)).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
     }
 
     /// The 5.0 properties that are passed on unchanged.
     #[inline]
     pub fn properties(&self) -> &[u8] {
         let start = usize::from(self.topic_len);
-        &self.block[start..start + self.properties_len as usize]
+        self.block.get(start..self.payload_start()).unwrap_or_default()
     }
 
     /// The payload.
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        &self.block[usize::from(self.topic_len) + self.properties_len as usize..]
+        self.block.get(self.payload_start()..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn payload_start(&self) -> usize {
+        usize::from(self.topic_len).wrapping_add(self.properties_len as usize)
     }
 
     /// Counts a message that was made before the account was known.
     pub(crate) fn count(&mut self, memory: &Arc<Memory>) {
-        self.held = Some(Held::new(memory, self.block.len() + MESSAGE_OVERHEAD));
+        self.held = Some(Held::new(memory, self.block.len().saturating_add(MESSAGE_OVERHEAD)));
     }
 
     /// Bytes that count against `max_queued_bytes`.
@@ -122,6 +128,12 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// Bytes that count against `max_queued_bytes` once it is kept.
+    pub(crate) fn size(&self) -> usize {
+        let named = self.topic.len().saturating_add(self.properties.len());
+        named.saturating_add(self.payload.len())
+    }
+
     /// A number that tells it from other messages under the same Packet Identifier.
     pub(crate) fn content(&self) -> u64 {
         content(self.topic, self.properties, self.payload, (self.qos, self.retain))
@@ -139,12 +151,11 @@ impl<'a> Passing<'a> {
         if let Some(kept) = &self.kept {
             return Arc::clone(kept);
         }
-        let mut block =
-            Vec::with_capacity(self.topic.len() + self.properties.len() + self.payload.len());
+        let mut block = Vec::with_capacity(self.size());
         block.extend_from_slice(self.topic.as_bytes());
         block.extend_from_slice(self.properties);
         block.extend_from_slice(self.payload);
-        let size = block.len() + MESSAGE_OVERHEAD;
+        let size = block.len().saturating_add(MESSAGE_OVERHEAD);
         let held = self.memory.as_ref().map(|memory| Held::new(memory, size));
         let kept = Arc::new(Message {
             held,

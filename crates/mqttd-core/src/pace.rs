@@ -38,8 +38,11 @@ impl Bucket {
     /// Takes one if there is one.
     pub fn take(&mut self, per_second: u64, now: Instant) -> bool {
         self.empty(per_second, now);
-        let fits = self.used + 1000 <= per_second.saturating_mul(1000);
-        self.used += u64::from(fits) * 1000;
+        let used = self.used.saturating_add(1000);
+        let fits = used <= per_second.saturating_mul(1000);
+        if fits {
+            self.used = used;
+        }
         fits
     }
 

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType, Publish};
@@ -56,11 +57,11 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
-        self.stats.publish_received += 1;
-        self.stats.publish_bytes_received += publish.payload.len() as u64;
+        self.stats.publish_received.up(1);
+        self.stats.publish_bytes_received.up(publish.payload.len() as u64);
         let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return Ok(()) };
-        online.messages.received += 1;
+        online.messages.received.up(1);
         let listener = self.settings.listener(session.listener);
         if publish.qos > listener.qos_max {
             return Err(Offence::QoSNotSupported);
@@ -297,7 +298,7 @@ impl Shard {
         if message.retain && self.settings.retain_available {
             let wait = self.retain(message, from, receipt.token, now, out);
             routed.need = routed.need.max(wait.need);
-            routed.confirms += wait.confirms;
+            routed.confirms.up(wait.confirms);
         }
         routed
     }

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use mqtt_proto::count::Count;
 
 use mqtt_proto::QoS;
 
@@ -47,8 +48,8 @@ impl Queue {
     /// Whether a message of `size` bytes may join.
     pub(crate) fn has_room(&self, size: usize, limits: QueueLimits) -> bool {
         let fits = |limit: Option<u64>, used: u64| limit.is_none_or(|limit| used <= limit);
-        fits(limits.messages.map(u64::from), self.len() as u64 + 1)
-            && fits(limits.bytes, self.bytes() + size as u64)
+        fits(limits.messages.map(u64::from), (self.len() as u64).saturating_add(1))
+            && fits(limits.bytes, self.bytes().saturating_add(size as u64))
     }
 
     /// Whether a QoS 0 message waits.
@@ -59,8 +60,8 @@ impl Queue {
 
     pub(crate) fn push(&mut self, kept: Kept) {
         let inner = self.inner.get_or_insert_default();
-        inner.qos0 += u32::from(kept.how.qos() == QoS::AtMostOnce);
-        inner.bytes += kept.message.size() as u64;
+        inner.qos0.up(u32::from(kept.how.qos() == QoS::AtMostOnce));
+        inner.bytes.up(kept.message.size() as u64);
         inner.entries.push_back(kept);
     }
 
@@ -71,8 +72,8 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Kept> {
         let inner = self.inner.as_mut()?;
         let kept = inner.entries.pop_front()?;
-        inner.bytes -= kept.message.size() as u64;
-        inner.qos0 -= u32::from(kept.how.qos() == QoS::AtMostOnce);
+        inner.bytes.down(kept.message.size() as u64);
+        inner.qos0.down(u32::from(kept.how.qos() == QoS::AtMostOnce));
         if inner.entries.is_empty() {
             self.inner = None;
         }

@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -139,7 +140,7 @@ impl Shard {
     ///
     /// False when there are none.
     pub(crate) fn add_replay(&mut self, key: SessionKey, filter: &str, grant: Grant) -> bool {
-        self.replays_made += 1;
+        self.replays_made.up(1);
         let number = self.replays_made;
         let mut sources = ShardSet::default();
         if filter.contains(['+', '#']) {

@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -271,13 +272,13 @@ impl Restore {
             }
             let key = shard.restore_session(uid, owned, now);
             keys.insert(uid, key);
-            found.sessions += 1;
+            found.sessions.up(1);
         }
         let mut replays = Vec::new();
         for (record, uid, filter, options, identifier, is_replayed) in self.subscriptions {
             if let Some(&key) = keys.get(&uid) {
                 shard.add_subscription(key, &filter, options, identifier, Some(record), out);
-                found.subscriptions += 1;
+                found.subscriptions.up(1);
                 if is_replayed {
                     replays.push((key, filter));
                 }
@@ -287,7 +288,7 @@ impl Restore {
         }
         for (record, message, source) in self.retained {
             shard.insert_retained(message, source, Some(record));
-            found.retained += 1;
+            found.retained.up(1);
         }
         for (key, filter) in replays {
             shard.restore_replay(key, &filter, out);
@@ -345,7 +346,7 @@ fn restore_messages<O: Output>(
             (None, _) => shard.journal.kill(id, out),
         }
     }
-    let mut found = (0, 0);
+    let mut found = (0_usize, 0_usize);
     for OwnedMessage { record, message, origin, entries } in messages {
         let done = done_of.remove(&record).unwrap_or_default();
         let waiting: Vec<_> = entries
@@ -358,7 +359,8 @@ fn restore_messages<O: Output>(
             done.into_iter().chain([record]).for_each(|id| shard.journal.kill(id, out));
             continue;
         }
-        found = (found.0 + usize::from(!waiting.is_empty()), found.1 + waiting.len());
+        found.0.up(usize::from(!waiting.is_empty()));
+        found.1.up(waiting.len());
         let stored = shard.journal.restore_message(record, origin, waiting.len() as u32, done);
         for (key, entry) in waiting {
             let (how, extra) = (entry.how, entry.extra);
@@ -429,7 +431,8 @@ impl Shard {
     /// messages under them keeps them until PUBREL. So the session goes on somewhere else.
     fn begin_elsewhere(&mut self, key: SessionKey) {
         let hash = self.hash(&self.sessions[key].client_id);
-        let place = (hash % u64::from(u16::MAX)) as u16 + 1;
+        const IDENTIFIERS: u64 = u16::MAX as u64;
+        let place = ((hash % IDENTIFIERS) as u16).saturating_add(1);
         if let Some(id) = PacketIdentifier::new(place) {
             self.sessions[key].sender.begin_at(id);
         }
@@ -487,8 +490,8 @@ impl Shard {
             }
             self.journal.kill(record, out);
         }
-        self.stats.queued += 1;
-        self.stats.queued_bytes += kept.message.size() as u64;
+        self.stats.queued.up(1);
+        self.stats.queued_bytes.up(kept.message.size() as u64);
         let expires = kept.message.expires_at < Instant::NEVER;
         self.sessions[key].queue.push(kept);
         if expires {

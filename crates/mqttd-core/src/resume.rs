@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType};
@@ -60,20 +61,21 @@ impl Shard {
                 let layout = Layout { qos, retain, dup: true, packet_id: Some(id) };
                 let identifiers = kept.extra.as_ref().map_or(&[][..], |extra| extra.identifiers());
                 let mut message = Passing::from_message(&kept.message);
-                online.inflight_bytes += u64::from(flight.size);
+                online.inflight_bytes.up(u64::from(flight.size));
                 let written =
                     write_publish(online, identifiers, &mut message, layout, now, &mut frames, out);
                 match written {
                     Ok(()) => {
-                        online.messages.sent += 1;
-                        stats.packets_sent += 1;
-                        stats.publish_sent += 1;
-                        stats.publish_bytes_sent += u64::from(flight.size);
+                        online.messages.sent.up(1);
+                        stats.packets_sent.up(1);
+                        stats.publish_sent.up(1);
+                        stats.publish_bytes_sent.up(u64::from(flight.size));
                     }
                     Err(reason) => unsendable.push((id, qos, reason)),
                 }
             }
             Resend::Release { id } => {
+                #[allow(clippy::expect_used, reason = "no properties")]
                 Ack::success(id)
                     .encode(
                         PacketType::Pubrel,
@@ -81,7 +83,7 @@ impl Shard {
                         out.wire(online.connection).bytes_mut(),
                     )
                     .expect("a PUBREL without properties fits");
-                stats.packets_sent += 1;
+                stats.packets_sent.up(1);
             }
         };
         if from_start {
@@ -177,7 +179,7 @@ impl Shard {
         match written {
             Ok(()) => {
                 online.is_dropping = false;
-                online.messages.sent += 1;
+                online.messages.sent.up(1);
                 self.sent_publish(key, message.topic(), message.payload().len(), layout, out);
             }
             Err(reason) => self.dropped(key, reason, message.topic(), out),

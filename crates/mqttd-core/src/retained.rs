@@ -4,6 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::hash::BuildHasher;
+use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
 use mqtt_proto::topic::NameTree;
@@ -56,7 +57,8 @@ impl RetainedMessages {
         if shards == 1 {
             return ShardId(0);
         }
-        ShardId((self.owner.hash_one(topic.as_bytes()) % u64::from(shards)) as u8)
+        let hash = self.owner.hash_one(topic.as_bytes());
+        ShardId(hash.checked_rem(u64::from(shards)).unwrap_or_default() as u8)
     }
 }
 
@@ -126,15 +128,15 @@ impl Shard {
         record: Option<RecordId>,
     ) {
         let expires_at = message.expires_at;
-        self.retained.made += 1;
+        self.retained.made.up(1);
         let number = self.retained.made;
         if expires_at < Instant::NEVER {
             self.retained.expiring.insert((expires_at, number), Arc::clone(&message));
         }
         let retained = Retained { message: Arc::clone(&message), source, record, number };
-        self.stats.retained_bytes += message.size() as u64;
+        self.stats.retained_bytes.up(message.size() as u64);
         if let Some(old) = self.retained.tree.insert(message.topic(), retained) {
-            self.stats.retained_bytes -= old.message.size() as u64;
+            self.stats.retained_bytes.down(old.message.size() as u64);
             self.retained.expiring.remove(&(old.message.expires_at, old.number));
         }
         self.stats.retained = self.retained.tree.len() as u64;
@@ -143,7 +145,7 @@ impl Shard {
 
     fn remove_retained<O: Output>(&mut self, topic: &str, out: &mut O) {
         let Some(old) = self.retained.tree.remove(topic) else { return };
-        self.stats.retained_bytes -= old.message.size() as u64;
+        self.stats.retained_bytes.down(old.message.size() as u64);
         self.retained.expiring.remove(&(old.message.expires_at, old.number));
         if let Some(record) = old.record {
             self.journal.kill(record, out);

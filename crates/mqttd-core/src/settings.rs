@@ -96,11 +96,12 @@ impl Settings {
     /// More levels than are wanted.
     #[inline]
     pub(crate) fn has_too_many_levels(&self, topic: &str) -> bool {
-        let count = || topic.bytes().filter(|byte| *byte == b'/').count() + 1;
-        self.topic_levels_max.is_some_and(|max| count() > usize::from(max))
+        let separators = || topic.bytes().filter(|byte| *byte == b'/').count();
+        self.topic_levels_max.is_some_and(|max| separators() >= usize::from(max))
     }
 
     /// The listener's settings; the first one's when a reload took the listener away.
+    #[allow(clippy::indexing_slicing, reason = "there is always a first listener")]
     pub(crate) fn listener(&self, id: ListenerId) -> &ListenerSettings {
         self.listeners.get(usize::from(id.0)).unwrap_or(&self.listeners[0])
     }

@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -116,7 +117,7 @@ impl Shard {
             return ShardId(0);
         }
         let hash = FixedState::with_seed(0).hash_one(client_id.as_bytes());
-        ShardId((hash % u64::from(shards)) as u8)
+        ShardId(hash.checked_rem(u64::from(shards)).unwrap_or_default() as u8)
     }
 
     /// Takes one event; everything that must happen because of it goes to `out`.
@@ -126,7 +127,7 @@ impl Shard {
         match event {
             Event::Packet(connection, packet) => self.receive(connection, packet, now, out),
             Event::Connect(admission) => {
-                self.stats.packets_received += 1;
+                self.stats.packets_received.up(1);
                 self.connect(&admission, now, out);
             }
             Event::Offence(connection, offence) => {
@@ -222,7 +223,7 @@ impl Shard {
         out: &mut O,
     ) {
         let Some(key) = self.session_of(connection) else { return };
-        self.stats.packets_received += 1;
+        self.stats.packets_received.up(1);
         if let Some(online) = &mut self.sessions[key].online {
             online.last_received = now;
         }
@@ -268,7 +269,7 @@ impl Shard {
 
     fn answer_ping<O: Output>(&mut self, key: SessionKey, connection: ConnectionKey, out: &mut O) {
         out.wire(connection).bytes_mut().extend_from_slice(&[0xD0, 0]);
-        self.stats.packets_sent += 1;
+        self.stats.packets_sent.up(1);
         if self.settings.debug {
             out.notice(Notice::Sending {
                 client_id: &self.sessions[key].client_id,
@@ -460,9 +461,11 @@ impl Shard {
     pub(crate) fn set_connection(&mut self, connection: ConnectionKey, key: SessionKey) {
         let index = connection.0 as usize;
         if self.connections.len() <= index {
-            self.connections.resize(index + 1, None);
+            self.connections.resize(index.saturating_add(1), None);
         }
-        self.connections[index] = Some(key);
+        if let Some(place) = self.connections.get_mut(index) {
+            *place = Some(key);
+        }
     }
 
     pub(crate) fn take_connection(&mut self, connection: ConnectionKey) -> Option<SessionKey> {

@@ -65,13 +65,12 @@ impl Groups {
                 key
             }
         };
-        let members = &mut self.groups[key as usize].members;
+        let Some(Group { members, .. }) = self.groups.get_mut(key as usize) else { return };
         let same = |member: &Member| member.shard == shard && member.address == state.session;
-        let place = members.iter().position(same);
-        match (state.grant, place) {
-            (Some(grant), Some(place)) => {
-                members[place].grant = grant;
-                members[place].is_online = state.is_online;
+        match (state.grant, members.iter_mut().find(|member| same(member))) {
+            (Some(grant), Some(member)) => {
+                member.grant = grant;
+                member.is_online = state.is_online;
             }
             (Some(grant), None) => members.push(Member {
                 shard,
@@ -79,10 +78,7 @@ impl Groups {
                 grant,
                 is_online: state.is_online,
             }),
-            (None, Some(place)) => {
-                members.remove(place);
-            }
-            (None, None) => {}
+            (None, _) => members.retain(|member| !same(member)),
         }
         if members.is_empty() {
             self.groups.remove(key as usize);
@@ -109,15 +105,17 @@ impl Groups {
         let ready = |member: &Member| {
             member.is_online && (member.shard != here || can_take(member.address))
         };
-        let turns = (0..count).map(|step| (group.next + step) % count);
-        let index = turns
+        let next = group.next.checked_rem(count)?;
+        let (before, behind) = group.members.split_at_checked(next)?;
+        let turns = (next..).zip(behind).chain((0..).zip(before));
+        let (index, member) = turns
             .clone()
-            .find(|&index| ready(&group.members[index]))
-            .or_else(|| turns.clone().find(|&index| group.members[index].is_online))
+            .find(|(_, member)| ready(member))
+            .or_else(|| turns.clone().find(|(_, member)| member.is_online))
             .or_else(|| turns.clone().next())?;
-        group.next = (index + 1) % count;
-        let member = &group.members[index];
-        Some((member.shard, member.address, member.grant.clone()))
+        let chosen = (member.shard, member.address, member.grant.clone());
+        group.next = usize::saturating_add(index, 1).checked_rem(count)?;
+        Some(chosen)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Counters of one shard, behind `$SYS`.
 
 use crate::drops::DropReason;
+use mqtt_proto::count::Count;
 
 /// Counted since the shard was made, except where "now" is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,28 +48,30 @@ impl Stats {
 
     /// Counts a drop. For one that is to be remembered: `Shard::note_drop`.
     pub(crate) fn drop(&mut self, reason: DropReason) {
-        self.dropped[reason as usize] += 1;
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            count.up(1);
+        }
     }
 
     /// Adds another shard's counters.
     pub fn add(&mut self, other: &Self) {
-        self.packets_received += other.packets_received;
-        self.packets_sent += other.packets_sent;
-        self.publish_received += other.publish_received;
-        self.publish_sent += other.publish_sent;
-        self.publish_bytes_received += other.publish_bytes_received;
-        self.publish_bytes_sent += other.publish_bytes_sent;
+        self.packets_received.up(other.packets_received);
+        self.packets_sent.up(other.packets_sent);
+        self.publish_received.up(other.publish_received);
+        self.publish_sent.up(other.publish_sent);
+        self.publish_bytes_received.up(other.publish_bytes_received);
+        self.publish_bytes_sent.up(other.publish_bytes_sent);
         for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
-            *mine += theirs;
+            mine.up(theirs);
         }
-        self.sessions += other.sessions;
-        self.connected += other.connected;
-        self.expired_sessions += other.expired_sessions;
-        self.subscriptions += other.subscriptions;
-        self.shared_subscriptions += other.shared_subscriptions;
-        self.retained += other.retained;
-        self.retained_bytes += other.retained_bytes;
-        self.queued += other.queued;
-        self.queued_bytes += other.queued_bytes;
+        self.sessions.up(other.sessions);
+        self.connected.up(other.connected);
+        self.expired_sessions.up(other.expired_sessions);
+        self.subscriptions.up(other.subscriptions);
+        self.shared_subscriptions.up(other.shared_subscriptions);
+        self.retained.up(other.retained);
+        self.retained_bytes.up(other.retained_bytes);
+        self.queued.up(other.queued);
+        self.queued_bytes.up(other.queued_bytes);
     }
 }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use mqtt_auth::Action;
 use mqtt_proto::ReasonCode;
@@ -71,7 +72,7 @@ impl Shard {
             self.last_sync = Some(token);
             for shard in self.others() {
                 out.to_shard(shard, Envelope::Sync(token));
-                wait.confirms += 1;
+                wait.confirms.up(1);
             }
         }
         let answer = Answer::Suback { packet_id: subscribe.packet_id, codes, new };
@@ -125,8 +126,9 @@ impl Shard {
             return true;
         }
         // Packet Identifier and property length, then the codes.
-        let remaining = 3 + codes();
-        if 1 + varint::len(remaining as u32) + remaining <= max {
+        let remaining = codes().saturating_add(3);
+        let header = varint::len(remaining as u32).saturating_add(1);
+        if remaining.saturating_add(header) <= max {
             return true;
         }
         let ending = Ending::Server(ReasonCode::PacketTooLarge);
@@ -247,10 +249,10 @@ impl Shard {
             Subscribed { filter: filter.into(), options, identifier, record, replays: false };
         session.subscriptions.insert(subscribed, hasher);
         if is_new {
-            self.stats.subscriptions += 1;
+            self.stats.subscriptions.up(1);
             if filter.starts_with(SHARE) {
-                self.sessions[key].shared += 1;
-                self.stats.shared_subscriptions += 1;
+                self.sessions[key].shared.up(1);
+                self.stats.shared_subscriptions.up(1);
             }
         }
         if filter.starts_with(SHARE) {
@@ -291,12 +293,12 @@ impl Shard {
 
     /// Takes a subscription out of the tries.
     pub(crate) fn withdraw<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
-        self.stats.subscriptions -= 1;
+        self.stats.subscriptions.down(1);
         self.matching.changed();
         if filter.starts_with(SHARE) {
-            self.stats.shared_subscriptions -= 1;
+            self.stats.shared_subscriptions.down(1);
             let session = &mut self.sessions[key];
-            session.shared -= 1;
+            session.shared.down(1);
             let session = address(key, session);
             let member = MemberState { session, grant: None, is_online: false };
             self.announce(filter, member, out);

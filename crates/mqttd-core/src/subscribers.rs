@@ -25,6 +25,7 @@ impl Subscriber {
         Self { session, options: options.to_byte(), identifier }
     }
 
+    #[allow(clippy::expect_used, reason = "the byte was made from options")]
     pub(crate) fn options(&self) -> SubscriptionOptions {
         SubscriptionOptions::from_byte(self.options)
             .expect("the byte was made from subscription options")

@@ -21,7 +21,7 @@ impl Instant {
     /// This moment and `seconds` later, at most [`Instant::NEVER`].
     #[must_use]
     pub const fn plus_seconds(self, seconds: u32) -> Self {
-        self.plus_millis(seconds as u64 * 1000)
+        self.plus_millis((seconds as u64).saturating_mul(1000))
     }
 
     /// Whole seconds from `self` to `later`, rounded up; 0 when `later` has passed.

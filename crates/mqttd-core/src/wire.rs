@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use mqtt_proto::count::Count;
 
 use crate::message::Message;
 
@@ -36,7 +37,8 @@ impl WireBuffer {
     /// Bytes that have not been written yet.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.written + self.shared.as_ref().map_or(0, |shared| shared.len)
+        let copied = self.bytes.len().saturating_sub(self.written);
+        self.shared.as_ref().map_or(copied, |shared| copied.saturating_add(shared.len))
     }
 
     /// Nothing waits.
@@ -54,20 +56,20 @@ impl WireBuffer {
     /// Lets the payload of `message` follow what has been appended so far.
     pub fn push_payload(&mut self, message: Arc<Message>) {
         let shared = self.shared.get_or_insert_default();
-        shared.len += message.payload().len();
+        shared.len.up(message.payload().len());
         shared.list.push_back(SharedPayload { at: self.bytes.len(), message, written: 0 });
     }
 
     /// All waiting bytes, when they lie in one piece.
     #[inline]
     pub fn only_chunk(&self) -> Option<&[u8]> {
-        self.shared.is_none().then(|| &self.bytes[self.written..])
+        if self.shared.is_none() { self.bytes.get(self.written..) } else { None }
     }
 
     /// The waiting bytes in order, as slices for a vectored write.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.written;
-        let copied = |from: usize, to: usize| &self.bytes[from..to];
+        let copied = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
         let mut shared = self.shared.iter().flat_map(|shared| &shared.list);
         let mut payload: Option<&[u8]> = None;
         let mut done = false;
@@ -81,7 +83,7 @@ impl WireBuffer {
                 }
                 let slice = match shared.next() {
                     Some(next) => {
-                        payload = Some(&next.message.payload()[next.written..]);
+                        payload = next.message.payload().get(next.written..);
                         let slice = copied(at, next.at);
                         at = next.at;
                         slice
@@ -109,11 +111,11 @@ impl WireBuffer {
                 return;
             }
         }
-        self.written += count;
+        self.written.up(count);
         if self.written == self.bytes.len() {
             self.bytes.clear();
             self.written = 0;
-        } else if self.written >= COMPACT_BYTES && self.written * 2 >= self.bytes.len() {
+        } else if self.written >= COMPACT_BYTES && self.written >= self.bytes.len() / 2 {
             self.compact();
         }
     }
@@ -121,17 +123,17 @@ impl WireBuffer {
     /// Consumes up to and with the last shared payload. Returns what is left of `count`.
     fn consume_shared(&mut self, shared: &mut SharedPayloads, mut count: usize) -> usize {
         while let Some(next) = shared.list.front_mut() {
-            let copied = (next.at - self.written).min(count);
-            self.written += copied;
-            count -= copied;
+            let copied = next.at.saturating_sub(self.written).min(count);
+            self.written.up(copied);
+            count.down(copied);
             if self.written < next.at {
                 break;
             }
             let payload = next.message.payload().len();
-            let taken = (payload - next.written).min(count);
-            next.written += taken;
-            count -= taken;
-            shared.len -= taken;
+            let taken = payload.saturating_sub(next.written).min(count);
+            next.written.up(taken);
+            count.down(taken);
+            shared.len.down(taken);
             if next.written < payload {
                 break;
             }
@@ -160,7 +162,7 @@ impl WireBuffer {
     fn compact(&mut self) {
         self.bytes.drain(..self.written);
         let shared = self.shared.iter_mut().flat_map(|shared| &mut shared.list);
-        shared.for_each(|next| next.at -= self.written);
+        shared.for_each(|next| next.at.down(self.written));
         self.written = 0;
     }
 }
