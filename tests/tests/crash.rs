@@ -256,13 +256,6 @@ fn number_from(variable: &str) -> Option<u64> {
     Some(std::env::var(variable).ok()?.parse().expect(variable))
 }
 
-fn random(state: &mut u64, below: u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state % below
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     only_our_broker!("Mosquitto loses what it has acknowledged");
@@ -340,8 +333,9 @@ fn rounds_of_kills(shards: u8, durability: &str) {
     let rounds = number_from("MQTTD_CRASH_ROUNDS").unwrap_or(10);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = since_1970.as_nanos() as u64;
-    let mut seed = number_from("MQTTD_CRASH_SEED").unwrap_or(now) | 1;
+    let seed = number_from("MQTTD_CRASH_SEED").unwrap_or(now);
     eprintln!("MQTTD_CRASH_SEED={seed} MQTTD_CRASH_ROUNDS={rounds}");
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut broker = Broker::with(&format!(
         "persistence true\npersistence_location {{dir}}\nmax_queued_messages 0\n\
          shards {shards}\ndurability {durability}\nlog_type error\nlog_type warning\n\
@@ -350,7 +344,7 @@ fn rounds_of_kills(shards: u8, durability: &str) {
     let load = Load::new(broker.port());
     let (publishers, others) = start_clients(&load);
     for round in 0..rounds {
-        thread::sleep(Duration::from_millis(20 + random(&mut seed, 400)));
+        thread::sleep(Duration::from_millis(random.u64(20..420)));
         let acknowledged = load.retained_acknowledged.load(SeqCst);
         let subscribed = load.subscribed.lock().unwrap().clone();
         broker.kill();

@@ -144,19 +144,13 @@ fn topics_deeper_than_200_levels() {
 #[test]
 fn noise_does_not_hurt_the_broker() {
     let mut broker = Broker::open();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = fastrand::Rng::with_seed(0x2545_f491);
     for round in 0..200 {
         let mut peer = Peer::tcp(&broker);
         if round % 2 == 0 {
             peer.join(Level::ALL[round % 3], "02", "", "noise");
         }
-        let noise: Vec<u8> = (0..next() % 300).map(|_| next() as u8).collect();
+        let noise: Vec<u8> = (0..random.usize(..300)).map(|_| random.u8(..)).collect();
         peer.send_raw(&noise);
         peer.vanish();
     }

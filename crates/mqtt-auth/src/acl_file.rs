@@ -223,22 +223,15 @@ mod tests {
     #[test]
     fn hostile_contents_never_panic() {
         let seed = 0xac1_u64;
-        let mut state = seed;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         let words = [
             "topic", "pattern", "user", "read", "deny", " ", "\n", "#", "+", "/", "%", "%c", "%u",
             "é", "\r\n", "\t", "\0", "$",
         ];
         let mut accepted = 0;
         for _ in 0..20_000 {
-            let count = next() % 12;
-            let file: String =
-                (0..count).map(|_| words[(next() % words.len() as u64) as usize]).collect();
+            let count = random.usize(..12);
+            let file: String = (0..count).map(|_| words[random.usize(..words.len())]).collect();
             if let Ok(table) = AclTable::parse(&file) {
                 accepted += 1;
                 let who = Who { username: Some("é"), client_id: "%c" };

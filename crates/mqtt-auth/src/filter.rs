@@ -203,18 +203,12 @@ mod tests {
     #[test]
     fn agrees_with_the_topic_filter_of_mqtt_proto() {
         let seed = 0xf117e4_u64;
-        let mut state = seed;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         let (mut matched, mut checked) = (0, 0);
         while checked < 20_000 {
-            let mut word = |alphabet: &[u8], most: u64| -> String {
-                let length = 1 + next() % most;
-                let pick = |_| char::from(alphabet[(next() % alphabet.len() as u64) as usize]);
+            let mut word = |alphabet: &[u8], most: usize| -> String {
+                let length = random.usize(1..=most);
+                let pick = |_| char::from(alphabet[random.usize(..alphabet.len())]);
                 (0..length).map(pick).collect()
             };
             let (filter, topic) = (word(b"ab//+#$", 7), word(b"ab//$", 7));

@@ -354,24 +354,18 @@ mod tests {
     #[test]
     fn hostile_contents_are_refused_or_harmless() {
         let seed = 0xbad_f11e_u64;
-        let mut state = seed;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         let good = format!(
             "ann:{}\nbob:$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$",
             hash(Scheme::Pbkdf2Sha512 { iterations: 2 }, "a")
         );
         for round in 0..5_000 {
             let mut bytes = good.clone().into_bytes();
-            for _ in 0..1 + next() % 4 {
-                let at = (next() % bytes.len() as u64) as usize;
-                bytes[at] = b"$:=,\n#0A"[(next() % 8) as usize];
+            for _ in 0..random.usize(1..=4) {
+                let at = random.usize(..bytes.len());
+                bytes[at] = b"$:=,\n#0A"[random.usize(..8)];
             }
-            bytes.truncate((next() % (bytes.len() as u64 + 1)) as usize);
+            bytes.truncate(random.usize(..=bytes.len()));
             let text = String::from_utf8(bytes).unwrap();
             if let Ok((file, _)) = PasswordFile::parse(&text) {
                 let cost = file.users.get("ann").map(PasswordHash::scheme);

@@ -366,18 +366,12 @@ mod tests {
     #[test]
     fn accepted_names_are_read_back() {
         let seed = 0x5eed_0001_u64;
-        let mut state = seed;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         let alphabet = ['a', ':', '#', ' ', '\n', '\r', 'é', '\u{feff}', '$', '\t', '0'];
         for round in 0..5_000 {
-            let mut word = |most: u64| -> String {
-                let length = next() % most;
-                (0..length).map(|_| alphabet[(next() % alphabet.len() as u64) as usize]).collect()
+            let mut word = |most: usize| -> String {
+                let length = random.usize(..most);
+                (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect()
             };
             let (file, user) = (word(40), word(6));
             let mut text = PasswordText::parse(&file);

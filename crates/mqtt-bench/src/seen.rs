@@ -107,18 +107,12 @@ mod tests {
     #[test]
     fn it_agrees_with_a_plain_set() {
         let seed = 0x5eed_u64;
-        let mut state = seed;
-        let mut next = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..200 {
             let (mut first, mut second) = (Seen::default(), Seen::default());
             let (mut sets, mut repeated) = ([BTreeSet::new(), BTreeSet::new()], [0u64; 2]);
-            for _ in 0..next(80) {
-                let (which, number) = (next(2) as usize, next(40));
+            for _ in 0..random.usize(..80) {
+                let (which, number) = (random.usize(..2), random.u64(..40));
                 [&mut first, &mut second][which].insert(number);
                 repeated[which] += u64::from(!sets[which].insert(number));
             }

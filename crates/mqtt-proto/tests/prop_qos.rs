@@ -1,6 +1,9 @@
 //! The QoS machines as their users see them: the full matrix of state and packet for the sender,
 //! sending again and the window, and long random runs of both halves against naive models.
 
+mod seed;
+
+use fastrand::Rng;
 use mqtt_proto::PacketIdentifier;
 use mqtt_proto::qos::{
     PubrecOutcome, QoS, Received, Receiver, Resend, RestoreError, Sender, SenderOffence,
@@ -12,32 +15,7 @@ use std::num::NonZeroU16;
 use SenderOffence::{UnknownIdentifier, WrongPacket};
 use SenderState::{AwaitPuback, AwaitPubcomp, AwaitPubrec};
 
-/// A small generator: xorshift64*.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 33) as usize) % bound
-    }
-}
-
-/// Prints the seed when the run that it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed: {}", self.0);
-        }
-    }
-}
+use seed::Seed;
 
 fn id(number: u16) -> PacketIdentifier {
     PacketIdentifier::new(number).unwrap()
@@ -294,12 +272,12 @@ fn assert_same(sender: &Sender<u32>, model: &Model) {
 
 fn acknowledge(sender: &mut Sender<u32>, model: &mut Model, rng: &mut Rng, sloppy: usize) {
     let number = match model.entries.len() {
-        0 => 1 + rng.below(65_535) as u16,
-        _ if rng.below(50) == 0 => 1 + rng.below(65_535) as u16,
+        0 => 1 + rng.usize(..65_535) as u16,
+        _ if rng.usize(..50) == 0 => 1 + rng.usize(..65_535) as u16,
         // A sloppy peer leaves the oldest ones alone.
-        len => model.entries[(sloppy + rng.below(len)).min(len - 1)].id,
+        len => model.entries[(sloppy + rng.usize(..len)).min(len - 1)].id,
     };
-    match rng.below(4) {
+    match rng.usize(..4) {
         0 => {
             let expected = model.expect_ack(number, &[AwaitPuback]);
             let expected = expected.map(|at| model.entries.remove(at).message);
@@ -313,7 +291,7 @@ fn acknowledge(sender: &mut Sender<u32>, model: &mut Model, rng: &mut Rng, slopp
             assert_eq!(sender.pubcomp(id(number)), expected);
         }
         kind => {
-            let is_error = kind == 2 && rng.below(4) == 0;
+            let is_error = kind == 2 && rng.usize(..4) == 0;
             let expected = model.expect_ack(number, &[AwaitPubrec, AwaitPubcomp]).map(|at| {
                 let entry = model.entries[at].clone();
                 let message = Some(entry.message).filter(|_| entry.state == AwaitPubrec);
@@ -330,7 +308,7 @@ fn acknowledge(sender: &mut Sender<u32>, model: &mut Model, rng: &mut Rng, slopp
 }
 
 fn publish(sender: &mut Sender<u32>, model: &mut Model, message: u32, rng: &mut Rng) {
-    let (qos, state) = match rng.below(2) {
+    let (qos, state) = match rng.usize(..2) {
         0 => (QoS::AtLeastOnce, AwaitPuback),
         _ => (QoS::ExactlyOnce, AwaitPubrec),
     };
@@ -375,18 +353,18 @@ fn restart(sender: &Sender<u32>, model: &mut Model) -> Sender<u32> {
 
 fn sender_run(seed: u64, steps: u32) {
     let _seed = Seed(seed);
-    let mut rng = Rng(seed * 2 + 1);
+    let mut rng = Rng::with_seed(seed);
     let (mut sender, mut model) = (Sender::new(), Model { window: 65_535, ..Model::default() });
     // Each acknowledgement takes two tries on average; a sloppy peer lets the oldest 60 stand.
-    let sloppy = [0, 3, 60][rng.below(3)];
-    let widest = [3, 90, 400][rng.below(3)];
+    let sloppy = [0, 3, 60][rng.usize(..3)];
+    let widest = [3, 90, 400][rng.usize(..3)];
     for step in 0..steps {
-        match rng.below(1_000) {
+        match rng.usize(..1_000) {
             0..=399 => publish(&mut sender, &mut model, step, &mut rng),
             400..=979 => acknowledge(&mut sender, &mut model, &mut rng, sloppy),
             980..=989 => resend(&mut sender, &mut model, false),
             990..=993 => {
-                model.window = 1 + rng.below(widest);
+                model.window = 1 + rng.usize(..widest);
                 sender.set_window(window(model.window as u16));
                 resend(&mut sender, &mut model, true);
             }
@@ -437,14 +415,14 @@ fn restore_takes_any_order_and_needs_a_message() {
 fn receiver_against_the_model() {
     for seed in 0..8 {
         let _seed = Seed(seed);
-        let mut rng = Rng(seed * 2 + 1);
+        let mut rng = Rng::with_seed(seed);
         let (mut receiver, mut model) = (Receiver::new(), BTreeSet::new());
-        let ids = [10, 90, 65_535][rng.below(3)];
+        let ids = [10, 90, 65_535][rng.usize(..3)];
         let mut used = 0_usize;
         let mut limit = 65_535;
         for _ in 0..50_000 {
-            let number = 1 + rng.below(ids) as u16;
-            match rng.below(1_000) {
+            let number = 1 + rng.usize(..ids) as u16;
+            match rng.usize(..1_000) {
                 0..=499 => match receiver.publish(id(number)) {
                     Ok(Received::Duplicate) => assert!(model.contains(&number)),
                     Ok(Received::New) => {
@@ -459,7 +437,7 @@ fn receiver_against_the_model() {
                     assert_eq!(receiver.pubrel(id(number)), known);
                 }
                 995..=996 => {
-                    limit = 1 + rng.below(100);
+                    limit = 1 + rng.usize(..100);
                     used = 0;
                     receiver.set_limit(window(limit as u16));
                 }

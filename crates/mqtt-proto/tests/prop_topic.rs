@@ -3,42 +3,16 @@
 //!
 //! `cargo test --release --test prop_topic -- --ignored --nocapture` prints memory and cost.
 
+mod seed;
+
+use fastrand::Rng;
 use mqtt_proto::topic::{
     Cursor, FilterTrie, LEVELS_MAX, NameTree, TOPIC_BYTES_MAX, TopicError, TopicFilter, TopicName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// A small generator: xorshift64*.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 33) as usize) % bound
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-}
-
-/// Prints the seed when the run that it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed: {}", self.0);
-        }
-    }
-}
+use seed::Seed;
 
 const LEVELS: &[&str] =
     &["", "a", "b", "ab", "$", "$SYS", "ä", "exactly-22-bytes-long!", "one-more-than-22-bytes!"];
@@ -46,8 +20,9 @@ const LEVELS: &[&str] =
 /// Few different levels and little depth, so that names and filters meet often.
 fn random_name(rng: &mut Rng) -> String {
     loop {
-        let depth = 1 + rng.below(5);
-        let name = (0..depth).map(|_| rng.pick(LEVELS)).collect::<Vec<_>>().join("/");
+        let depth = 1 + rng.usize(..5);
+        let name =
+            (0..depth).map(|_| LEVELS[rng.usize(..LEVELS.len())]).collect::<Vec<_>>().join("/");
         if TopicName::new(&name).is_ok() {
             return name;
         }
@@ -58,11 +33,11 @@ fn random_filter(rng: &mut Rng) -> String {
     let name = random_name(rng);
     let mut levels: Vec<&str> = name.split('/').collect();
     for level in &mut levels {
-        if rng.below(3) == 0 {
+        if rng.usize(..3) == 0 {
             *level = "+";
         }
     }
-    if rng.below(3) == 0 {
+    if rng.usize(..3) == 0 {
         levels.pop();
         levels.push("#");
     }
@@ -96,7 +71,7 @@ fn matches_by_recursion(filter: &str, name: &str) -> bool {
 fn the_oracle_against_a_second_opinion() {
     for seed in 0..20 {
         let _seed = Seed(seed);
-        let mut rng = Rng(seed * 2 + 1);
+        let mut rng = Rng::with_seed(seed);
         let mut hits = 0;
         for _ in 0..10_000 {
             let (filter, name) = (random_filter(&mut rng), random_name(&mut rng));
@@ -112,24 +87,24 @@ fn the_oracle_against_a_second_opinion() {
 fn trie_against_the_oracle() {
     for seed in 0..12 {
         let _seed = Seed(seed);
-        let mut rng = Rng(seed * 2 + 1);
+        let mut rng = Rng::with_seed(seed);
         let mut trie = FilterTrie::new(seed);
         let mut model = BTreeMap::<String, u32>::new();
-        let crowd = [5, 100, 2_000][rng.below(3)];
+        let crowd = [5, 100, 2_000][rng.usize(..3)];
         let mut generation = 0;
         for step in 0..4_000 {
             let filter = random_filter(&mut rng);
-            if rng.below(crowd) >= model.len() {
+            if rng.usize(..crowd) >= model.len() {
                 let new = !model.contains_key(&filter);
                 generation += u64::from(new);
                 let value = *model.entry(filter.clone()).or_insert(step);
                 assert_eq!(*trie.get_or_insert_with(&filter, || step), value);
-            } else if rng.below(2) == 0 {
+            } else if rng.usize(..2) == 0 {
                 let removed = model.remove(&filter);
                 generation += u64::from(removed.is_some());
                 assert_eq!(trie.remove(&filter), removed);
             } else {
-                let some = model.keys().nth(rng.below(model.len())).unwrap().clone();
+                let some = model.keys().nth(rng.usize(..model.len())).unwrap().clone();
                 generation += 1;
                 assert_eq!(trie.remove(&some), model.remove(&some));
             }
@@ -201,23 +176,23 @@ impl Walk {
 fn tree_and_its_cursors_against_the_oracle() {
     for seed in 0..12 {
         let _seed = Seed(seed);
-        let mut rng = Rng(seed * 2 + 1);
+        let mut rng = Rng::with_seed(seed);
         let mut tree = NameTree::new(seed);
         let mut model = BTreeMap::<String, u32>::new();
         let mut walks: Vec<Walk> = Vec::new();
-        let crowd = [5, 100, 1_000][rng.below(3)];
+        let crowd = [5, 100, 1_000][rng.usize(..3)];
         for step in 0..20_000 {
             let name = random_name(&mut rng);
-            match rng.below(10) {
-                0..=3 if rng.below(crowd) >= model.len() => {
+            match rng.usize(..10) {
+                0..=3 if rng.usize(..crowd) >= model.len() => {
                     assert_eq!(tree.insert(&name, step), model.insert(name.clone(), step));
                     for walk in walks.iter_mut().filter(|walk| matches(&walk.filter, &name)) {
                         walk.possible.insert(name.clone());
                     }
                 }
                 0..=5 if !model.is_empty() => {
-                    let some = model.keys().nth(rng.below(model.len())).unwrap().clone();
-                    let gone = if rng.below(3) == 0 { name } else { some };
+                    let some = model.keys().nth(rng.usize(..model.len())).unwrap().clone();
+                    let gone = if rng.usize(..3) == 0 { name } else { some };
                     assert_eq!(tree.remove(&gone), model.remove(&gone));
                     for walk in &mut walks {
                         walk.constant.remove(&gone);
@@ -227,13 +202,13 @@ fn tree_and_its_cursors_against_the_oracle() {
                     walks.push(Walk::open(&mut tree, &model, random_filter(&mut rng)));
                 }
                 7..=8 if !walks.is_empty() => {
-                    let at = rng.below(walks.len());
-                    if walks[at].advance(&tree, &model, 1 + rng.below(20)) {
+                    let at = rng.usize(..walks.len());
+                    if walks[at].advance(&tree, &model, 1 + rng.usize(..20)) {
                         walks.swap_remove(at).close(&mut tree, true);
                     }
                 }
-                9 if !walks.is_empty() && rng.below(20) == 0 => {
-                    walks.swap_remove(rng.below(walks.len())).close(&mut tree, false);
+                9 if !walks.is_empty() && rng.usize(..20) == 0 => {
+                    walks.swap_remove(rng.usize(..walks.len())).close(&mut tree, false);
                 }
                 _ => {
                     assert_eq!(tree.get(&name), model.get(&name));
@@ -361,10 +336,10 @@ fn cost_of_a_visit() {
         }
         trie.get_or_insert_with("site/+/+/alarm", || 0);
         trie.get_or_insert_with("#", || 0);
-        let mut rng = Rng(1);
+        let mut rng = Rng::with_seed(1);
         for (kind, among) in [("the same 100 names", 100), ("names among all", count)] {
             let names: Vec<String> =
-                (0..1_000).map(|_| device_filter(rng.below(among as usize) as u32)).collect();
+                (0..1_000).map(|_| device_filter(rng.usize(..among as usize) as u32)).collect();
             let start = Instant::now();
             let mut found = 0_u32;
             for n in 0..VISITS {

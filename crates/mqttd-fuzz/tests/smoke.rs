@@ -13,14 +13,11 @@ const INPUTS: u64 = 3000;
 /// Bytes of an input.
 const BYTES_MAX: usize = 4096;
 
-struct Dice(u64);
+struct Dice(fastrand::Rng);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % sides.max(1)
+        self.0.usize(..sides.max(1))
     }
 
     /// Changes the bytes in one of the ways that break parsers.
@@ -67,7 +64,7 @@ fn try_out(entry: &Entry) {
     let seconds = std::env::var("MQTTD_FUZZ_SECONDS");
     let seconds: u64 = seconds.map_or(0, |text| text.parse().expect("a number of seconds"));
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut dice = Dice(seed);
+    let mut dice = Dice(fastrand::Rng::with_seed(seed));
     let seeds = seeds();
     let mut asked = 0;
     while asked < INPUTS || Instant::now() < end {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fastrand::Rng;
 use mqttd_store::{DiskMem, Mode, OpenReport, Options, PowerCut, RecordId, Store};
 
 /// Live records: id → (order of birth, body).
@@ -13,17 +14,6 @@ type State = BTreeMap<u64, (u64, Body)>;
 
 /// Length and byte of a body that is one byte repeated.
 type Body = (usize, u8);
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 #[derive(Clone)]
 struct Model {
@@ -102,23 +92,23 @@ impl Model {
 /// Drives a store and its model through `steps` random steps; stops early when the machine does.
 fn drive(disk: &DiskMem, store: &mut Store<DiskMem>, model: &mut Model, rng: &mut Rng, steps: u64) {
     // Every third history runs on a disk that is full or read-only at times.
-    let cramped = rng.below(3) == 0;
+    let cramped = rng.u64(..3) == 0;
     for _ in 0..steps {
         let before = model.now.clone();
         if cramped {
             let names = disk.names();
             let used: usize = names.iter().map(|name| disk.content(name).len()).sum();
-            let spare = rng.below(4000);
-            disk.set_capacity((rng.below(3) > 0).then_some(used as u64 + spare));
-            disk.set_read_only(rng.below(8) == 0);
+            let spare = rng.u64(..4000);
+            disk.set_capacity((rng.u64(..3) > 0).then_some(used as u64 + spare));
+            disk.set_read_only(rng.u64(..8) == 0);
         }
-        for _ in 0..rng.below(6) {
-            let id = rng.below(24);
-            if rng.below(5) < 2 {
+        for _ in 0..rng.u64(..6) {
+            let id = rng.u64(..24);
+            if rng.u64(..5) < 2 {
                 assert_eq!(store.kill(RecordId(id)), model.now.remove(&id).is_some());
             } else {
-                let length = if rng.below(20) == 0 { 3000 } else { rng.below(200) };
-                let body = vec![rng.below(256) as u8; length as usize];
+                let length = if rng.u64(..20) == 0 { 3000 } else { rng.u64(..200) };
+                let body = vec![rng.u8(..); length as usize];
                 // Reading the old order may find the machine stopped.
                 if store.put(RecordId(id), &body).is_err() {
                     return;
@@ -141,7 +131,7 @@ fn drive(disk: &DiskMem, store: &mut Store<DiskMem>, model: &mut Model, rng: &mu
         if disk.is_stopped() {
             return;
         }
-        if rng.below(3) == 0 {
+        if rng.u64(..3) == 0 {
             match store.sync() {
                 Ok(lsn) => model.durable = lsn,
                 Err(_) => return,
@@ -159,7 +149,7 @@ fn check(disk: &DiskMem, model: &mut Model, seed: u64, least: u64, what: &str) {
     assert!(report.lsn >= least, "seed {seed}, {what}: {} is before {least}", report.lsn);
     assert_eq!(found, in_order(model.at(report.lsn)), "seed {seed}, {what}, batch {}", report.lsn);
     model.resume(report.lsn);
-    let mut rng = Rng(seed * 31 + 7);
+    let mut rng = Rng::with_seed(seed * 31 + 7);
     drive(disk, &mut store, model, &mut rng, 4);
     assert!(!disk.is_stopped());
     let synced = store.sync().unwrap();
@@ -182,7 +172,7 @@ fn run(seed: u64, steps: u64, stop: Option<(u64, usize)>) -> (DiskMem, Model) {
         disk.stop_at(operation, torn);
     }
     let mut model = Model::new();
-    let mut rng = Rng(seed * 2 + 1);
+    let mut rng = Rng::with_seed(seed * 2 + 1);
     let (mut store, ..) = open(&disk, seed);
     drive(&disk, &mut store, &mut model, &mut rng, steps);
     (disk, model)
@@ -205,8 +195,8 @@ fn a_crash_at_every_operation_leaves_whole_batches() {
             if seed % 50 == 0 && operation % 13 != seed / 50 % 13 {
                 continue;
             }
-            let mut rng = Rng(seed << 20 | operation << 1 | 1);
-            let torn = rng.below(600) as usize;
+            let mut rng = Rng::with_seed(seed << 20 | operation << 1 | 1);
+            let torn = rng.usize(..600);
             let (disk, mut model) = run(seed, steps, Some((operation, torn)));
             let (least, what) = match operation % 3 {
                 0 => {
@@ -218,7 +208,7 @@ fn a_crash_at_every_operation_leaves_whole_batches() {
                     (model.durable, "power cut, nothing kept")
                 }
                 _ => {
-                    disk.restart_machine(PowerCut::Prefix { seed: rng.below(u64::MAX) });
+                    disk.restart_machine(PowerCut::Prefix { seed: rng.u64(..) });
                     (model.durable, "power cut, some kept")
                 }
             };
@@ -257,11 +247,11 @@ fn whatever_sectors_a_power_cut_keeps_nothing_synced_is_lost_and_holes_are_told(
     let mut holes = 0;
     for seed in seeds(3000) {
         let steps = 8 + seed % 40;
-        let mut rng = Rng(seed * 77 + 1);
+        let mut rng = Rng::with_seed(seed * 77 + 1);
         let (disk, _) = run(seed, steps, None);
-        let operation = rng.below(disk.operations().max(1));
-        let (disk, model) = run(seed, steps, Some((operation, rng.below(4000) as usize)));
-        disk.restart_machine(PowerCut::Scatter { seed: rng.below(u64::MAX) });
+        let operation = rng.u64(..disk.operations().max(1));
+        let (disk, model) = run(seed, steps, Some((operation, rng.usize(..4000))));
+        disk.restart_machine(PowerCut::Scatter { seed: rng.u64(..) });
         let (mut store, found, report) = open(&disk, seed);
         let later: Vec<&State> = model.batches.range(model.durable..).map(|(_, s)| s).collect();
         for (id, body) in &found {

@@ -267,25 +267,20 @@ fn a_hostile_body_does_not_stall_opening() {
 #[test]
 fn random_damage_is_survived() {
     let disk = written(small(), 60);
-    let mut state = 0x1234_5678_9abc_def1u64;
-    let mut random = |n: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % n as u64) as usize
-    };
+    let seed = 0x1234_5678_9abc_def1u64;
+    let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..1500 {
         let disk = disk.copy();
-        for _ in 0..=random(3) {
+        for _ in 0..=random.usize(..3) {
             let names = log_names(&disk);
-            let name = &names[random(names.len())];
+            let name = &names[random.usize(..names.len())];
             let mut bytes = disk.content(name);
-            let at = random(bytes.len());
-            let length = (1 + random(700)).min(bytes.len() - at);
-            match random(4) {
-                0 => bytes[at..at + length].fill(random(256) as u8),
+            let at = random.usize(..bytes.len());
+            let length = random.usize(1..=700).min(bytes.len() - at);
+            match random.u8(..4) {
+                0 => bytes[at..at + length].fill(random.u8(..)),
                 1 => bytes.truncate(at),
-                2 => bytes[at] ^= 1 << random(8),
+                2 => bytes[at] ^= 1 << random.u8(..8),
                 _ => drop(bytes.splice(at..at + length, [7, 7, 7])),
             }
             disk.set_content(name, bytes);

@@ -194,21 +194,15 @@ mod tests {
     #[test]
     fn a_changed_message_never_ends_in_a_login() {
         let seed = 0x5c4a_0256_u64;
-        let mut state = seed;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut random = fastrand::Rng::with_seed(seed);
         let file = file();
         for round in 0..600 {
             let which = round % 4;
             let mut change = |number: u64, message: &mut Vec<u8>| {
                 if number == which {
-                    let at = (next() % message.len() as u64) as usize;
-                    let byte = b"=,anry\xff\0Z"[(next() % 9) as usize];
-                    match next() % 3 {
+                    let at = random.usize(..message.len());
+                    let byte = b"=,anry\xff\0Z"[random.usize(..9)];
+                    match random.u8(..3) {
                         0 if message[at] != byte => message[at] = byte,
                         1 => message.truncate(at),
                         _ => message.insert(at, byte),

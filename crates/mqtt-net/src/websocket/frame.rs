@@ -432,13 +432,8 @@ mod tests {
     fn any_split_gives_the_same_bytes() {
         let seed = 0x9E37_79B9_7F4A_7C15_u64;
         println!("seed {seed:#x}");
-        let mut state = seed;
-        let mut random = move |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % below as u64) as usize
-        };
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut random = move |below: usize| rng.usize(..below);
         for round in 0..200 {
             let mut raw = Vec::new();
             let mut expected = Vec::new();

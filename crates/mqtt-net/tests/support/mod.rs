@@ -137,20 +137,17 @@ pub fn add_name(params: &mut CertificateParams, name: &str) {
     params.subject_alt_names.push(SanType::DnsName(name.try_into().unwrap()));
 }
 
-/// A small random generator; the seed is printed.
-pub struct Random(u64);
+/// A random generator; the seed is printed.
+pub struct Random(fastrand::Rng);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
         println!("seed {seed:#x}");
-        Random(seed)
+        Random(fastrand::Rng::with_seed(seed))
     }
 
     pub fn below(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
+        self.0.usize(..below)
     }
 }
 
