@@ -5,14 +5,9 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 
 target := $(or $(CARGO_TARGET_DIR),target)
-tools := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-ctrl mqtt-bench
-# The tools that write their own man page and shell completions.
-generating := mqtt-pub mqtt-sub mqtt-rr mqtt-passwd mqtt-ctrl
-bin := $(DESTDIR)$(PREFIX)/bin
-share := $(DESTDIR)$(PREFIX)/share
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z0-9 -]*\):.*## */\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 run: ## build the release and start mqttd on localhost (PORT=1883)
 	@scripts/run-mqttd --check $(PORT)
@@ -36,39 +31,11 @@ build: ## build the release
 	$(CARGO) build --release --bins
 
 docs: build ## man pages and completions of the tools, into target/docs; mqttd.conf's manual
-	mkdir -p $(target)/docs
-	for tool in $(generating); do \
-		$(target)/release/$$tool --generate man >$(target)/docs/$$tool.1 && \
-		$(target)/release/$$tool --generate bash >$(target)/docs/$$tool.bash && \
-		$(target)/release/$$tool --generate zsh >$(target)/docs/_$$tool && \
-		$(target)/release/$$tool --generate fish >$(target)/docs/$$tool.fish || exit 1; \
-	done
-	$(target)/release/mqttd --generate man >$(target)/docs/mqttd.8
-	$(target)/release/mqttd --generate bash >$(target)/docs/mqttd.bash
-	$(target)/release/mqttd --generate zsh >$(target)/docs/_mqttd
-	$(target)/release/mqttd --generate fish >$(target)/docs/mqttd.fish
 	MQTTD_BLESS=1 $(CARGO) test --quiet -p mqttd-conf --test manual
-	cp docs/reference/mqttd.conf.5 $(target)/docs/
+	scripts/docs $(target)/release $(target)/docs
 
 install: docs ## install into $(DESTDIR)$(PREFIX), /usr/local unless told otherwise
-	install -d $(bin) $(share)/man/man1 $(share)/man/man5 $(share)/man/man8
-	install -d $(share)/bash-completion/completions $(share)/zsh/site-functions
-	install -d $(share)/fish/vendor_completions.d
-	for program in mqttd $(tools); do \
-		install -m 755 $(target)/release/$$program $(bin)/ || exit 1; \
-	done
-	for tool in $(generating); do \
-		install -m 644 $(target)/docs/$$tool.1 $(share)/man/man1/ || exit 1; \
-	done
-	for tool in mqttd $(generating); do \
-		install -m 644 $(target)/docs/$$tool.bash \
-			$(share)/bash-completion/completions/$$tool && \
-		install -m 644 $(target)/docs/_$$tool $(share)/zsh/site-functions/ && \
-		install -m 644 $(target)/docs/$$tool.fish \
-			$(share)/fish/vendor_completions.d/ || exit 1; \
-	done
-	install -m 644 $(target)/docs/mqttd.conf.5 $(share)/man/man5/
-	install -m 644 $(target)/docs/mqttd.8 $(share)/man/man8/
+	scripts/install $(target)/release $(target)/docs $(DESTDIR)$(PREFIX)
 
 sim: ## the broker in a simulated world: seeds until one breaks a promise (SEED=n or SEED=a..b)
 	$(CARGO) run --quiet --package mqttd-sim -- $(SEED)
