@@ -18,6 +18,7 @@ pub mod authority;
 pub mod broker;
 pub mod disk;
 pub mod notation;
+pub mod pair;
 pub mod peer;
 pub mod place;
 pub mod process;

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use mqttd_tests::broker::LISTENERS;
 use mqttd_tests::peer::{Carrier, Level, Peer};
 use mqttd_tests::place::broker_under_test;
 use mqttd_tests::process::{self, PATIENCE, Running};
-use mqttd_tests::{Broker, only_our_broker};
+use mqttd_tests::{Broker, only_our_broker, pair};
 
 /// The config as it stands, with a line replaced.
 fn change(broker: &Broker, from: &str, to: &str) {
@@ -28,47 +27,30 @@ fn change(broker: &Broker, from: &str, to: &str) {
 fn reloads_under_load_lose_nobody_and_nothing() {
     only_our_broker!("2.0.11 ends at a file that it cannot read");
     let mut broker = Broker::with("max_queued_messages 600");
-    let is_over = AtomicBool::new(false);
-    let sent = thread::scope(|scope| {
-        let pairs: Vec<_> = (0..4)
-            .map(|pair| {
-                let carrier = Carrier::ALL[pair % 2];
-                let topic = format!("load/{pair}");
-                let (broker, is_over) = (&broker, &is_over);
-                scope.spawn(move || {
-                    let mut sub = Peer::joined(broker, carrier, Level::V5, &format!("s{pair}"));
-                    sub.subscribe(&topic, 1);
-                    let mut peer = Peer::joined(broker, carrier, Level::V311, &format!("p{pair}"));
-                    let mut count = 0u32;
-                    while !is_over.load(Ordering::Relaxed) {
-                        count += 1;
-                        let id = (count % 60_000 + 1) as u16;
-                        peer.publish_qos1(id, &topic, &count.to_string());
-                        assert_eq!(sub.receive().payload, count.to_string().as_bytes());
-                    }
-                    count
-                })
-            })
-            .collect();
-        for round in 0..30 {
-            match round % 3 {
-                0 => change(&broker, "max_queued_messages 600", "max_queued_messages 500"),
-                1 => change(&broker, "max_queued_messages 500", "max_queued_messages many"),
-                _ => change(&broker, "max_queued_messages many", "max_queued_messages 600"),
+    let sent = pair::at_work(
+        &broker,
+        4,
+        |pair| Carrier::ALL[pair % 2],
+        || {
+            for round in 0..30 {
+                match round % 3 {
+                    0 => change(&broker, "max_queued_messages 600", "max_queued_messages 500"),
+                    1 => change(&broker, "max_queued_messages 500", "max_queued_messages many"),
+                    _ => change(&broker, "max_queued_messages many", "max_queued_messages 600"),
+                }
+                let is_broken = round % 3 == 1;
+                let line =
+                    if is_broken { "The old configuration stays" } else { "Config reloaded." };
+                broker.reload(line);
             }
-            let is_broken = round % 3 == 1;
-            let line = if is_broken { "The old configuration stays" } else { "Config reloaded." };
-            broker.reload(line);
-        }
-        let log = broker.log();
-        let is_end = |line: &str| {
-            line.contains("disconnected")
-                && (line.contains("Client s") || line.contains("Client p"))
-        };
-        is_over.store(true, Ordering::Relaxed);
-        assert!(!log.lines().any(is_end), "{log}");
-        pairs.into_iter().map(|pair| pair.join().unwrap()).collect::<Vec<_>>()
-    });
+            let log = broker.log();
+            let is_end = |line: &str| {
+                line.contains("disconnected")
+                    && (line.contains("Client s") || line.contains("Client p"))
+            };
+            assert!(!log.lines().any(is_end), "{log}");
+        },
+    );
     assert!(sent.iter().all(|count| *count > 30), "under load: {sent:?}");
     assert!(broker.is_running());
 }

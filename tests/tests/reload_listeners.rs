@@ -7,13 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use mqttd_tests::peer::{Carrier, Level, Peer};
 use mqttd_tests::place::{Port, broker_under_test};
 use mqttd_tests::process;
-use mqttd_tests::{Broker, only_our_broker};
+use mqttd_tests::{Broker, only_our_broker, pair};
 
 const ADMINISTRATIVE_ACTION: u8 = 0x98;
 
@@ -31,10 +29,7 @@ fn reload(broker: &Broker, text: &str, line: &str) {
     let user = if before.starts_with("user root") { "user root\n" } else { "" };
     let text = text.replace("{port}", &broker.port().to_string());
     broker.write("mosquitto.conf", &format!("{user}allow_anonymous true\n{text}"));
-    let before = broker.log().matches(line).count();
-    broker.hup();
-    let seen = process::until(|| (broker.log().matches(line).count() > before).then_some(()));
-    assert!(seen.is_some(), "no '{line}'\n{}", broker.log());
+    broker.reload(line);
 }
 
 const DONE: &str = "Config reloaded.";
@@ -88,41 +83,26 @@ fn listeners_come_and_go_under_load() {
     only_our_broker!("2.0.11 ends at a new listener");
     let other = Port::take();
     let mut broker = broker("");
-    let is_over = AtomicBool::new(false);
-    let counts = thread::scope(|scope| {
-        let pairs: Vec<_> = (0..4)
-            .map(|pair| {
-                let (broker, is_over) = (&broker, &is_over);
-                scope.spawn(move || {
-                    let topic = format!("load/{pair}");
-                    let mut sub = join(broker.port(), Level::V5, &format!("s{pair}"));
-                    sub.subscribe(&topic, 1);
-                    let mut peer = join(broker.port(), Level::V311, &format!("p{pair}"));
-                    let mut count = 0u32;
-                    while !is_over.load(Ordering::Relaxed) {
-                        count += 1;
-                        let id = (count % 60_000 + 1) as u16;
-                        peer.publish_qos1(id, &topic, &count.to_string());
-                        assert_eq!(sub.receive().payload, count.to_string().as_bytes());
-                    }
-                    count
-                })
-            })
-            .collect();
-        for round in 0..25 {
-            reload(&broker, &format!("{FIRST}listener {} 127.0.0.1\n", other.number), DONE);
-            let mut guest = join(other.number, Level::V5, &format!("g{round}"));
-            guest.subscribe("load/0", 0);
-            guest.receive();
-            reload(&broker, FIRST, DONE);
-            let mut rest = guest.everything();
-            // Whole messages, then the DISCONNECT.
-            let end = rest.split_off(rest.len().saturating_sub(4));
-            assert!(end.ends_with(&[0xe0, 1, ADMINISTRATIVE_ACTION]) || end == [0xe0, 2, 0x98, 0]);
-        }
-        is_over.store(true, Ordering::Relaxed);
-        pairs.into_iter().map(|pair| pair.join().unwrap()).collect::<Vec<_>>()
-    });
+    let counts = pair::at_work(
+        &broker,
+        4,
+        |_| Carrier::Tcp,
+        || {
+            for round in 0..25 {
+                reload(&broker, &format!("{FIRST}listener {} 127.0.0.1\n", other.number), DONE);
+                let mut guest = join(other.number, Level::V5, &format!("g{round}"));
+                guest.subscribe("load/0", 0);
+                guest.receive();
+                reload(&broker, FIRST, DONE);
+                let mut rest = guest.everything();
+                // Whole messages, then the DISCONNECT.
+                let end = rest.split_off(rest.len().saturating_sub(4));
+                assert!(
+                    end.ends_with(&[0xe0, 1, ADMINISTRATIVE_ACTION]) || end == [0xe0, 2, 0x98, 0]
+                );
+            }
+        },
+    );
     assert!(counts.iter().all(|count| *count > 50), "under load: {counts:?}");
     assert!(broker.is_running());
 }

@@ -153,8 +153,8 @@ fn mosquittos_sessions_queues_and_retained_messages_go_on_here() {
     store(&["import-mosquitto", &path]).exits(1).complains("cut short");
 }
 
-/// What Clients leave at mqttd after the switch. Returns Packet Identifiers of a released and a sent
-/// message.
+/// What Clients leave at mqttd after the switch. Returns Packet Identifiers of a released and a
+/// sent message.
 fn live_at_mqttd(broker: &Broker) -> (u16, u16) {
     let mut peer = Peer::joined(broker, Carrier::Tcp, Level::V5, "p");
     peer.send("33 [ <door> 0001 [ 01 01 26 <k> <v> ] 'shut' ]");

@@ -86,8 +86,8 @@ impl PropertyId {
         Some(match id {
             0x01 => PayloadFormatIndicator, 0x02 => MessageExpiryInterval, 0x03 => ContentType,
             0x08 => ResponseTopic, 0x09 => CorrelationData, 0x0B => SubscriptionIdentifier,
-            0x11 => SessionExpiryInterval, 0x12 => AssignedClientIdentifier, 0x13 => ServerKeepAlive,
-            0x15 => AuthenticationMethod, 0x16 => AuthenticationData,
+            0x11 => SessionExpiryInterval, 0x12 => AssignedClientIdentifier,
+            0x13 => ServerKeepAlive, 0x15 => AuthenticationMethod, 0x16 => AuthenticationData,
             0x17 => RequestProblemInformation, 0x18 => WillDelayInterval,
             0x19 => RequestResponseInformation, 0x1A => ResponseInformation,
             0x1C => ServerReference, 0x1F => ReasonString, 0x21 => ReceiveMaximum,

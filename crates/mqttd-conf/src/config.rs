@@ -180,7 +180,8 @@ pub struct Persistence {
     pub enabled: bool,
     /// `persistence_location`: the folder; the working directory by default.
     pub location: PathBuf,
-    /// `persistence_file`: what Mosquitto calls its database in that folder. Only `mqttd store` asks.
+    /// `persistence_file`: what Mosquitto calls its database in that folder. Only `mqttd store`
+    /// asks.
     pub mosquitto_file: PathBuf,
     /// `durability` lines, in the order of the file.
     pub durability: Vec<DurabilityRule>,

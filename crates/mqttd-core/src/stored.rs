@@ -1,4 +1,5 @@
-//! The table of messages in the log that still wait for sessions, and what a [`StoredKey`] is worth.
+//! The table of messages in the log that still wait for sessions, and what a [`StoredKey`] is
+//! worth.
 //!
 //! A key is made by [`StoredMessages::insert`]. Everything that holds one (an entry of a queue or a
 //! window, an exchange that has not ended) is counted in `waiting`, and the message is taken out

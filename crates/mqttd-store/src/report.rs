@@ -103,8 +103,8 @@ impl fmt::Display for Hole {
         match kind {
             HoleKind::Frames { batch, lost, of } => write!(
                 f,
-                "{file}: {bytes} damaged bytes at {offset}, {lost} of {of} frames of batch {batch}: \
-                 {AFTER}"
+                "{file}: {bytes} damaged bytes at {offset}, {lost} of {of} frames of batch \
+                 {batch}: {AFTER}"
             ),
             HoleKind::Batches { kept } => write!(
                 f,

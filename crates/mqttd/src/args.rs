@@ -23,8 +23,8 @@ use crate::store_tool::Task;
         mqttd -c my.conf --test-config     check the file and exit\n  \
         mqttd reload -c my.conf            have the running broker take it\n  \
         mqttd store import-mosquitto /var/lib/mosquitto/mosquitto.db /var/lib/mqttd\n\n\
-        Exit codes: 0 stopped as asked; 1 a port can't be opened; 3 wrong option or configuration;\n\
-        13 a password or ACL file can't be read."
+        Exit codes: 0 stopped as asked; 1 a port can't be opened; 3 wrong option or\n\
+        configuration; 13 a password or ACL file can't be read."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -39,7 +39,8 @@ pub(crate) struct Args {
     pub(crate) daemon: bool,
 
     /// Port for local clients, when the configuration has no listener; may be repeated
-    #[arg(short = 'p', long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'p', long = "port", value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) ports: Vec<u16>,
 
     /// Log every packet, whatever log_type says

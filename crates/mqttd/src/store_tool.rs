@@ -69,16 +69,16 @@ pub(crate) enum Task {
         #[arg(short = 'c', long, value_name = "CONF", conflicts_with_all = ["file", "dir"])]
         config_file: Option<PathBuf>,
     },
-    /// Write the store as a mosquitto.db (version 6), for the way back to mosquitto 2; a file that is
-    /// there is kept as FILE.before-mqttd
+    /// Write the store as a mosquitto.db (version 6), for the way back to mosquitto 2; a file that
+    /// is there is kept as FILE.before-mqttd
     ExportMosquitto {
         /// persistence_location of the broker, which must not run
         #[arg(required_unless_present = "config_file")]
         dir: Option<PathBuf>,
         /// What mosquitto will read; mosquitto.db in DIR without it
         file: Option<PathBuf>,
-        /// A mosquitto.conf that says both: puts the store aside afterwards, as mqttd.store.exported,
-        /// and does nothing where there is none
+        /// A mosquitto.conf that says both: puts the store aside afterwards, as
+        /// mqttd.store.exported, and does nothing where there is none
         #[arg(short = 'c', long, value_name = "CONF", conflicts_with_all = ["dir", "file"])]
         config_file: Option<PathBuf>,
     },

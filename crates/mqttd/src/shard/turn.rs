@@ -2,7 +2,7 @@
 //! records, write each touched socket once.
 //!
 //! ```text
-//!   mailbox ─▶ timers ─▶ ready sockets ─▶ commit ─▶ Durable ─▶ other mailboxes ─▶ one write per socket
+//!   mailbox ─▶ timers ─▶ ready sockets ─▶ commit ─▶ Durable ─▶ mailboxes ─▶ one write per socket
 //!      ▲                      │
 //!      └── looked at again before what a socket brought is handled
 //! ```

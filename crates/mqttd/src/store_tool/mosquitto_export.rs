@@ -1,5 +1,5 @@
-//! `export-mosquitto`: a store of ours → a `mosquitto.db` of version 6, which Mosquitto 2.x loads at
-//! its next start. The way here is `mosquitto`.
+//! `export-mosquitto`: a store of ours → a `mosquitto.db` of version 6, which Mosquitto 2.x loads
+//! at its next start. The way here is `mosquitto`.
 //!
 //! Mosquitto passes a QoS 2 message on when its PUBREL comes, we did when its PUBLISH came. So an
 //! exchange between PUBREC and PUBREL becomes one with an empty message to a topic that nobody
