@@ -11,7 +11,7 @@ use mqtt_proto::{QoS, ReasonCode, Version};
 
 use crate::body::Link;
 use crate::dice::Dice;
-use crate::history::{Copy, Fact, History, Subscription};
+use crate::history::{Copy, Death, Fact, History, Subscription};
 use crate::packets::{self, Hello};
 use crate::plan::WATCHER;
 
@@ -63,6 +63,13 @@ pub(crate) struct Client {
     next_id: u16,
     pub(crate) era: usize,
     asked_clean: bool,
+    /// Connections without CONNACK, and which of them asked for a clean start: whether they ended a
+    /// session, or began one, the Client can't know.
+    unanswered: Vec<(usize, bool)>,
+    /// The CONNACK of a session that ends with its connection: when it was written.
+    ends_with_link: Option<u64>,
+    /// Its next CONNECT asks for a clean start, whatever the plan says.
+    starts_anew: bool,
     /// SUBACK or an acknowledgement has come in this session: it is kept.
     kept_since: Option<u64>,
     /// It has waited for something since then.
@@ -105,6 +112,9 @@ impl Client {
             next_id: 0,
             era: 0,
             asked_clean: false,
+            unanswered: Vec::new(),
+            ends_with_link: None,
+            starts_anew: false,
             kept_since: None,
             waits_since: None,
             written_at: 0,
@@ -152,9 +162,7 @@ impl Client {
         history: &mut History,
     ) -> Vec<u8> {
         self.is_gone(now, history);
-        // A clean session of 3.1.1 has ended with its connection.
-        let had_none = self.asked_clean && self.version == Version::V311;
-        self.asked_clean = clean || !self.persists;
+        self.asked_clean = clean || !self.persists || self.starts_anew;
         let hello = Hello {
             version: self.version,
             name: self.name.clone(),
@@ -166,9 +174,8 @@ impl Client {
             alias_max: self.alias_max,
             will: self.has_will.then(|| (format!("w/{}", self.who), format!("w{link}"), delay)),
         };
-        if self.asked_clean || had_none {
-            self.forgets(now, history);
-        }
+        // The old session ends with what the broker does, and it may never do it.
+        self.unanswered.push((link, self.asked_clean));
         let outlives = self.outlives() && !self.ends;
         let is_v5 = self.version == Version::V5;
         let seen = &mut history.connections[link];
@@ -176,6 +183,7 @@ impl Client {
         seen.will = hello.will.as_ref().map(|(_, payload, _)| payload.clone());
         seen.delay_millis = if is_v5 { u64::from(delay) * 1000 } else { 0 };
         seen.session_millis = if outlives { 100_000_000 } else { 0 };
+        let clean = self.asked_clean;
         history.note(now, Fact::Connects { who: self.who, connection: link, clean });
         self.link = Some(link);
         let mut opening = None;
@@ -498,19 +506,29 @@ impl Client {
             return;
         }
         history.note(now, Fact::Connected { who: self.who, present });
+        let in_between = self.taken_unanswered(history);
+        let is_in_doubt = in_between.contains(&true) && !self.asked_clean;
+        let ended = self.ends_with_link.take();
+        if present && (is_in_doubt || ended.is_some()) {
+            let ended = ended.filter(|_| in_between.is_empty());
+            if let Some(words) = ended.and_then(|at| self.is_back(at, history)) {
+                history.offences.push(("ended", words));
+            }
+            // A session that the Client has no state of [MQTT-3.2.2-4].
+            self.starts_anew = true;
+            self.leaves(false, link, now);
+            return self.is_gone(now, history);
+        }
+        self.starts_anew = false;
+        self.ends_with_link = (!self.outlives()).then_some(self.written_at);
         if !present {
-            if let Some(since) = self.kept_since {
-                if !history.may_be_lost(since) && !history.is_damaged {
-                    let words = format!("the session of {} is gone", self.name);
-                    history.offences.push(("lost", words));
-                }
+            let is_promised =
+                |since: &u64| !self.asked_clean && !is_in_doubt && !history.may_be_lost(*since);
+            if self.kept_since.filter(is_promised).is_some() && !history.is_damaged {
+                let words = format!("the session of {} is gone", self.name);
+                history.offences.push(("lost", words));
             }
-            // Whatever was asked for on this connection is of the new session.
-            let has_state = !self.outgoing.is_empty() || self.kept_since.is_some();
-            if has_state {
-                self.forgets(now, history);
-            }
-            self.open.clear();
+            self.forgets(now, history);
         }
         for outgoing in self.outgoing.clone() {
             if outgoing.is_released {
@@ -520,6 +538,26 @@ impl Client {
                 self.send(outgoing.message, outgoing.id, true, link, now, history);
             }
         }
+    }
+
+    /// Which connections the broker has taken and never answered before this one, and whether they
+    /// asked for a clean start. One whose CONNECT is still under way may end the session later.
+    fn taken_unanswered(&mut self, history: &History) -> Vec<bool> {
+        let was_taken = |connection: usize| history.connections[connection].admitted_at.is_some();
+        let all = std::mem::take(&mut self.unanswered);
+        let (taken, waiting) = all.into_iter().partition::<Vec<_>, _>(|(it, _)| was_taken(*it));
+        self.unanswered = waiting;
+        let others = taken.into_iter().filter(|(it, _)| Some(*it) != self.link);
+        others.map(|(_, clean)| clean).collect()
+    }
+
+    /// What to say of a session that ended with its connection and is there again. CONNACK waits for
+    /// no device: a power cut may bring it back, and a log that refuses.
+    fn is_back(&self, at: u64, history: &History) -> Option<String> {
+        let may_be = |death: &Death| death.is_power_cut || death.safe_until < at;
+        let mut later = history.deaths.iter().filter(|death| death.at >= at);
+        let is_excused = history.is_damaged || history.had_disk_fault || later.any(may_be);
+        (!is_excused).then(|| format!("the session of {} is back after its end", self.name))
     }
 
     fn answered(&mut self, id: u16, reason: ReasonCode, now: u64, history: &mut History) {
