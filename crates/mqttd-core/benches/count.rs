@@ -210,6 +210,10 @@ impl Output for Sockets {
         black_box(id);
     }
 
+    fn is_held_back(&self, _: RecordId) -> bool {
+        false
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         black_box(notice);
     }

@@ -17,7 +17,7 @@ use mqtt_proto::packet::{Ack, PacketType, Suback, Unsuback};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PacketIdentifier, Properties, ReasonCode, Version};
 
-use crate::deliver::{Routed, address};
+use crate::deliver::address;
 use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey, ShardId};
 use crate::limits::HELD_ANSWERS_MAX;
@@ -45,6 +45,8 @@ pub(crate) enum Answer {
 pub(crate) struct Wait {
     pub(crate) need: Lsn,
     pub(crate) confirms: u16,
+    /// What it speaks of is among what the log has refused already.
+    pub(crate) is_refused: bool,
 }
 
 impl Wait {
@@ -52,11 +54,16 @@ impl Wait {
     pub(crate) fn for_log(need: Lsn) -> Self {
         Self { need, ..Self::default() }
     }
-}
 
-impl From<&Routed> for Wait {
-    fn from(routed: &Routed) -> Self {
-        Self { need: routed.need, confirms: routed.confirms }
+    /// Nothing stands between the answer and the wire.
+    #[inline]
+    pub(crate) fn is_over(&self, durable: Lsn) -> bool {
+        self.confirms == 0 && self.need <= durable && !self.is_refused
+    }
+
+    /// The failure that is known from the beginning.
+    fn failure(&self) -> Failure {
+        if self.is_refused { Failure::Here } else { Failure::No }
     }
 }
 
@@ -139,12 +146,15 @@ impl Shard {
         wait: Wait,
         out: &mut O,
     ) {
-        let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
+        let ready = wait.is_over(self.journal.durable());
         let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
         if !ready || online.held > 0 {
             let answer = Answer::Ack { packet_type, packet_id, reason };
             self.hold(key, answer, wait, None, out);
+            if wait.is_refused {
+                self.release(out);
+            }
         } else if reason == ReasonCode::Success && !self.settings.debug {
             if packet_type == PacketType::Puback {
                 online.receiving = online.receiving.saturating_sub(1);
@@ -168,12 +178,15 @@ impl Shard {
         wait: Wait,
         out: &mut O,
     ) {
-        let ready = wait.confirms == 0 && wait.need <= self.journal.durable();
+        let ready = wait.is_over(self.journal.durable());
         let Some(online) = &self.sessions[key].online else { return };
         if ready && online.held == 0 {
             self.write_answer(key, &answer, out);
         } else {
             self.hold(key, answer, wait, None, out);
+            if wait.is_refused {
+                self.release(out);
+            }
         }
     }
 
@@ -196,7 +209,7 @@ impl Shard {
         }
         let epoch = online.epoch;
         let session = address(key, session);
-        let (failure, is_recorded) = (Failure::No, false);
+        let (failure, is_recorded) = (wait.failure(), false);
         let held = Held { wait, failure, received, is_recorded, session, epoch, answer };
         self.held.queue.push_back(held);
     }
@@ -209,13 +222,14 @@ impl Shard {
         wait: Wait,
         out: &mut O,
     ) {
-        if wait.confirms == 0 && wait.need <= self.journal.durable() {
-            out.to_shard(to, Envelope::Confirm { token, kept: true });
+        let nothing_to_wait_for = wait.confirms == 0 && wait.need <= self.journal.durable();
+        if nothing_to_wait_for {
+            out.to_shard(to, Envelope::Confirm { token, kept: !wait.is_refused });
             return;
         }
         let number = self.held.confirms_made;
         self.held.confirms_made.up(1);
-        self.held.confirms.push(HeldConfirm { number, wait, failure: Failure::No, to, token });
+        self.held.confirms.push(HeldConfirm { number, wait, failure: wait.failure(), to, token });
     }
 
     /// Another shard keeps what the token stands for, or could not.
@@ -248,6 +262,7 @@ impl Shard {
     pub(crate) fn not_durable<O: Output>(&mut self, lsn: Lsn, out: &mut O) {
         let kept = self.journal.durable();
         self.exchanges.refused(kept, lsn);
+        self.journal.set_refusing(true);
         let refuse = |wait: &Wait, failure: &mut Failure| {
             if wait.need > kept && wait.need <= lsn {
                 *failure = Failure::Here.max(*failure);

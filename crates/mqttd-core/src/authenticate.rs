@@ -219,6 +219,10 @@ mod tests {
 
         fn kill(&mut self, _: RecordId) {}
 
+        fn is_held_back(&self, _: RecordId) -> bool {
+            false
+        }
+
         fn notice(&mut self, notice: Notice<'_>) {
             if let Notice::Disconnected { ending, .. } = notice {
                 self.endings.push(ending);

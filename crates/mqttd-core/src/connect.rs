@@ -46,6 +46,8 @@ impl Shard {
         out: &mut O,
     ) {
         let connect = &admission.connect;
+        // The session's own record, which is written now, is nothing that PUBREL speaks of.
+        let before = self.journal.appended();
         if !self.is_still_welcome(admission) {
             return self.refuse(admission, ReasonCode::NotAuthorized, out);
         }
@@ -66,7 +68,7 @@ impl Shard {
         self.send_connack(admission, terms, session_present, out);
         self.announce_presence(key, out);
         if session_present {
-            self.resend(key, now, out);
+            self.resend(key, before, now, out);
             self.pump(key, now, out);
         }
     }

@@ -6,6 +6,7 @@ use mqtt_auth::Action;
 use mqtt_proto::count::Count;
 use mqtt_proto::{PacketIdentifier, QoS};
 
+use crate::acknowledge::Wait;
 use crate::drops::DropReason;
 use crate::envelope::{Envelope, SessionAddress};
 use crate::exchange::Receipt;
@@ -27,10 +28,8 @@ use crate::time::Instant;
 pub(crate) struct Routed {
     /// Somebody had subscribed.
     pub(crate) matched: bool,
-    /// Records up to this one must be kept before the publisher is answered.
-    pub(crate) need: Lsn,
-    /// Other shards that will confirm.
-    pub(crate) confirms: u16,
+    /// What the publisher's answer waits for.
+    pub(crate) wait: Wait,
 }
 
 impl Shard {
@@ -70,7 +69,7 @@ impl Shard {
         let is_matched = !matched.is_empty();
         self.matching.put_back(slot, matched);
         let need = if appended > before { appended } else { Lsn::default() };
-        Routed { matched: is_matched, need, confirms }
+        Routed { matched: is_matched, wait: Wait { confirms, ..Wait::for_log(need) } }
     }
 
     /// A message from another shard: only for this shard's own subscriptions.

@@ -8,6 +8,7 @@ use mqtt_proto::count::Count;
 
 use mqtt_proto::{PacketIdentifier, QoS};
 
+use crate::acknowledge::Wait;
 use crate::exchange::publishers_shard;
 use crate::grant::GrantExtra;
 use crate::ids::{Lsn, RecordId, SessionUid, ShardId};
@@ -22,8 +23,10 @@ pub(crate) struct Journal {
     is_on: bool,
     next: u64,
     appended: Lsn,
-    /// All records up to this one are kept.
+    /// All records up to this one are kept, or refused.
     durable: Lsn,
+    /// The log has refused something and has not taken it since.
+    is_refusing: bool,
     stored: StoredMessages,
     /// The message in hand, once somebody durable wants it.
     open: Option<StoredKey>,
@@ -56,6 +59,7 @@ impl Journal {
             next: u64::from(shard.0) << 56 | 1,
             appended: Lsn::default(),
             durable: Lsn::default(),
+            is_refusing: false,
             stored: StoredMessages::default(),
             open: None,
             entries: Vec::new(),
@@ -98,6 +102,27 @@ impl Journal {
 
     pub(crate) fn set_durable(&mut self, lsn: Lsn) {
         self.durable = self.durable.max(lsn);
+    }
+
+    /// Whether memory may be ahead of the log: it has refused something and has not taken it since.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.is_refusing
+    }
+
+    pub(crate) fn set_refusing(&mut self, is_refusing: bool) {
+        self.is_refusing = is_refusing;
+    }
+
+    /// What an answer waits for that changes nothing because memory says so already: what made it
+    /// so may be in nobody's log yet.
+    pub(crate) fn as_it_is(&self) -> Wait {
+        Wait { need: self.appended, is_refused: self.is_refusing, confirms: 0 }
+    }
+
+    /// Likewise, where the record that made it so is known.
+    pub(crate) fn as_told_by(&self, record: RecordId, out: &impl Output) -> Wait {
+        let is_refused = self.is_refusing && out.is_held_back(record);
+        Wait { is_refused, ..self.as_it_is() }
     }
 
     /// Writes a record under a number of its own.

@@ -46,6 +46,9 @@ pub trait Output {
     /// The record is no longer needed.
     fn kill(&mut self, id: RecordId);
 
+    /// The log has refused the last change of this record and has not taken it since.
+    fn is_held_back(&self, id: RecordId) -> bool;
+
     /// Something a person may want to know.
     fn notice(&mut self, notice: Notice<'_>);
 }

@@ -281,7 +281,7 @@ impl Shard {
         } else {
             ReasonCode::NoMatchingSubscribers
         };
-        (reason, Wait::from(&routed))
+        (reason, routed.wait)
     }
 
     /// Routes a message and keeps it if it is to be retained. `from` is the publisher's session,
@@ -297,8 +297,9 @@ impl Shard {
         let mut routed = self.route(message, receipt, now, out);
         if message.retain && self.settings.retain_available {
             let wait = self.retain(message, from, receipt.token, now, out);
-            routed.need = routed.need.max(wait.need);
-            routed.confirms.up(wait.confirms);
+            routed.wait.need = routed.wait.need.max(wait.need);
+            routed.wait.confirms.up(wait.confirms);
+            routed.wait.is_refused |= wait.is_refused;
         }
         routed
     }
@@ -379,10 +380,14 @@ impl Shard {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        let mut wait = Wait::default();
-        if self.forget_received(key, packet_id, out) {
-            wait.need = self.journal.appended();
-        }
+        let wait = if self.forget_received(key, packet_id, out) {
+            Wait::for_log(self.journal.appended())
+        } else if self.sessions[key].is_persistent() {
+            // PUBREL comes again: its first one may be in no log yet.
+            self.journal.as_it_is()
+        } else {
+            Wait::default()
+        };
         self.acknowledge(key, PacketType::Pubcomp, (packet_id, reason), wait, out);
     }
 
@@ -451,8 +456,12 @@ impl Shard {
                 self.acknowledge(key, pubrel, (packet_id, ReasonCode::Success), wait, out);
             }
             Ok(PubrecOutcome::ReleaseAgain) => {
-                let ack = (packet_id, ReasonCode::Success);
-                self.acknowledge(key, pubrel, ack, Wait::default(), out);
+                let released = session.records.as_ref().and_then(|all| all.sent.get(&packet_id));
+                let wait = match released {
+                    Some(record) => self.journal.as_told_by(*record, out),
+                    None => Wait::default(),
+                };
+                self.acknowledge(key, pubrel, (packet_id, ReasonCode::Success), wait, out);
             }
             Ok(PubrecOutcome::Refused(flight)) => {
                 self.journal.completed(&mut session.records, packet_id, out);

@@ -8,12 +8,13 @@ use mqtt_proto::count::Count;
 use mqtt_auth::Action;
 use mqtt_proto::packet::{Ack, PacketType};
 use mqtt_proto::qos::Resend;
-use mqtt_proto::{PacketIdentifier, QoS};
+use mqtt_proto::{PacketIdentifier, QoS, ReasonCode};
 
+use crate::acknowledge::Wait;
 use crate::deliver::abandon;
 use crate::drops::DropReason;
 use crate::frames::{Frames, Layout, write_publish};
-use crate::ids::SessionKey;
+use crate::ids::{Lsn, SessionKey};
 use crate::message::Passing;
 use crate::output::Output;
 use crate::session::{Flight, Kept};
@@ -22,8 +23,15 @@ use crate::time::Instant;
 
 impl Shard {
     /// On a new connection of an old session: everything unacknowledged again, in the original
-    /// order and with the original identifiers [MQTT-4.4.0-1].
-    pub(crate) fn resend<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
+    /// order and with the original identifiers [MQTT-4.4.0-1]. PUBREL speaks of records up to
+    /// `told`.
+    pub(crate) fn resend<O: Output>(
+        &mut self,
+        key: SessionKey,
+        told: Lsn,
+        now: Instant,
+        out: &mut O,
+    ) {
         // What is owed instead goes out with the rest.
         self.drop_denied_flights(key, out);
         let session = &mut self.sessions[key];
@@ -38,13 +46,14 @@ impl Shard {
         for packet_id in expired {
             self.abandon_flight(key, QoS::AtLeastOnce, packet_id, DropReason::Expired, out);
         }
-        self.resend_with(key, now, out, true);
+        self.resend_with(key, told, now, out, true);
     }
 
     /// Resends what the window allows: all from the start, or what is still owed.
     fn resend_with<O: Output>(
         &mut self,
         key: SessionKey,
+        told: Lsn,
         now: Instant,
         out: &mut O,
         from_start: bool,
@@ -54,6 +63,9 @@ impl Shard {
         let mut frames = Frames::default();
         let stats = &mut self.stats;
         let mut unsendable = Vec::new();
+        let (journal, records) = (&self.journal, session.records.as_deref());
+        // PUBRELs whose record is not kept yet, and those behind them [MQTT-4.6.0-4].
+        let mut releases = Vec::new();
         let send = |resend: Resend<'_, Flight>| match resend {
             Resend::Publish { id, qos, message: flight } => {
                 let Some(kept) = &flight.kept else { return };
@@ -75,6 +87,13 @@ impl Shard {
                 }
             }
             Resend::Release { id } => {
+                let record = records.and_then(|records| records.sent.get(&id));
+                let wait = record.map(|record| journal.as_told_by(*record, out));
+                let wait = wait.map(|wait| Wait { need: told, ..wait }).unwrap_or_default();
+                if !releases.is_empty() || !wait.is_over(journal.durable()) {
+                    releases.push((id, wait));
+                    return;
+                }
                 #[allow(clippy::expect_used, reason = "no properties")]
                 Ack::success(id)
                     .encode(
@@ -90,6 +109,10 @@ impl Shard {
             session.sender.resend(send);
         } else {
             session.sender.resend_more(send);
+        }
+        for (packet_id, wait) in releases {
+            let ack = (packet_id, ReasonCode::Success);
+            self.acknowledge(key, PacketType::Pubrel, ack, wait, out);
         }
         // The Client came back with a smaller Maximum Packet Size [MQTT-3.1.2-25].
         for (packet_id, qos, reason) in unsendable {
@@ -122,7 +145,7 @@ impl Shard {
     pub(crate) fn pump<O: Output>(&mut self, key: SessionKey, now: Instant, out: &mut O) {
         while self.sessions[key].sender.owed() > 0 {
             let before = self.sessions[key].sender.owed();
-            self.resend_with(key, now, out, false);
+            self.resend_with(key, self.journal.appended(), now, out, false);
             if self.sessions[key].sender.owed() == before {
                 break;
             }

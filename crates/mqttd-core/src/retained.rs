@@ -7,12 +7,13 @@ use core::hash::BuildHasher;
 use mqtt_proto::count::Count;
 
 use foldhash::fast::FixedState;
+use mqtt_proto::QoS;
 use mqtt_proto::topic::NameTree;
 
 use crate::acknowledge::Wait;
 use crate::envelope::{Envelope, Token};
 use crate::expiry::Timer;
-use crate::ids::{Lsn, RecordId, SessionKey, ShardId};
+use crate::ids::{RecordId, SessionKey, ShardId};
 use crate::journal::message_record;
 use crate::message::{Message, Passing};
 use crate::output::Output;
@@ -78,7 +79,7 @@ impl Shard {
         let message = message.keep();
         let source = from.map(|key| self.source(key));
         if owner == self.id {
-            return Wait::for_log(self.set_retained(message, source, now, out));
+            return self.set_retained(message, source, now, out);
         }
         out.to_shard(owner, Envelope::Retain { message, source, confirm: token });
         Wait { confirms: u16::from(token.is_some()), ..Wait::default() }
@@ -91,16 +92,16 @@ impl Shard {
             && self.retained.owner(message.topic, self.shards) != self.id
     }
 
-    /// Keeps or clears a topic of this shard's own.
+    /// Keeps or clears a topic of this shard's own. Returns what the answer waits for.
     pub(crate) fn set_retained<O: Output>(
         &mut self,
         message: Arc<Message>,
         source: Option<Arc<Source>>,
         now: Instant,
         out: &mut O,
-    ) -> Lsn {
+    ) -> Wait {
         let before = self.journal.appended();
-        let topic = message.topic();
+        let (topic, is_answered) = (message.topic(), message.qos > QoS::AtMostOnce);
         let old = self.retained.tree.get(topic).and_then(|retained| retained.record);
         if message.payload().is_empty() {
             self.remove_retained(topic, out);
@@ -118,7 +119,14 @@ impl Shard {
             self.insert_retained(message, source, record);
         }
         let appended = self.journal.appended();
-        if appended > before { appended } else { Lsn::default() }
+        if appended > before {
+            Wait::for_log(appended)
+        } else if is_answered {
+            // Cleared before: the log may have refused it.
+            self.journal.as_it_is()
+        } else {
+            Wait::default()
+        }
     }
 
     pub(crate) fn insert_retained(

@@ -330,7 +330,7 @@ impl Shard {
                 if let Some(token) = confirm {
                     let appended = self.journal.appended();
                     let need = if appended > before { appended } else { Lsn::default() };
-                    self.confirm(from, token, Wait { need, confirms }, out);
+                    self.confirm(from, token, Wait { confirms, ..Wait::for_log(need) }, out);
                 }
             }
             Envelope::Settled { up_to } => self.settled(up_to, out),
@@ -344,9 +344,9 @@ impl Shard {
                 self.matching.changed();
             }
             Envelope::Retain { message, source, confirm } => {
-                let need = self.set_retained(message, source, now, out);
+                let wait = self.set_retained(message, source, now, out);
                 if let Some(token) = confirm {
-                    self.confirm(from, token, Wait::for_log(need), out);
+                    self.confirm(from, token, wait, out);
                 }
             }
             Envelope::ReplayMore { to, filter } => {

@@ -61,6 +61,7 @@ impl Shard {
     /// The log works again and has taken what it had refused: all of it, or (`complete` is false)
     /// all but some messages.
     pub(crate) fn recovered<O: Output>(&mut self, complete: bool, out: &mut O) {
+        self.journal.set_refusing(false);
         self.forgive_log(complete);
         let stalled = core::mem::take(&mut self.held.stalled);
         for (to, key) in stalled.order {

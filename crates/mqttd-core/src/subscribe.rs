@@ -17,7 +17,7 @@ use crate::acknowledge::{Answer, Wait};
 use crate::deliver::address;
 use crate::envelope::{Envelope, MemberState};
 use crate::grant::{Grant, GrantExtra};
-use crate::ids::{SessionKey, ShardId};
+use crate::ids::{Lsn, SessionKey, ShardId};
 use crate::mount;
 use crate::notice::{Ending, Notice};
 use crate::output::Output;
@@ -65,7 +65,7 @@ impl Shard {
                 if code.is_error() && !can_refuse { options.qos as u8 } else { code.value() }
             })
             .collect();
-        let mut wait = self.since(before);
+        let mut wait = self.since(key, before);
         if self.announced {
             // In force means in force everywhere: the other shards answer once they know.
             let token = self.held.next_token();
@@ -108,7 +108,12 @@ impl Shard {
             })
             .collect();
         let answer = Answer::Unsuback { packet_id: unsubscribe.packet_id, codes };
-        self.answer(key, answer, self.since(before), out);
+        let mut wait = self.since(key, before);
+        if wait.need <= before && self.sessions[key].is_persistent() {
+            // Given up before: the log may have refused it.
+            wait = self.journal.as_it_is();
+        }
+        self.answer(key, answer, wait, out);
     }
 
     /// Whether SUBACK or UNSUBACK with so many codes is within the Client's Maximum Packet Size; if
@@ -142,9 +147,11 @@ impl Shard {
         mount::put_on_filter(online.mount.as_deref(), filter)
     }
 
-    fn since(&self, before: crate::ids::Lsn) -> Wait {
+    /// What an answer waits for that has changed what it speaks of after `before`, or found it so.
+    fn since(&self, key: SessionKey, before: Lsn) -> Wait {
         let appended = self.journal.appended();
-        Wait::for_log(if appended > before { appended } else { Default::default() })
+        let is_persistent = self.sessions[key].is_persistent();
+        Wait::for_log(if appended > before || is_persistent { appended } else { Lsn::default() })
     }
 
     fn subscribe<O: Output>(
@@ -235,7 +242,8 @@ impl Shard {
         let is_new = old.is_none();
         let unchanged = old.is_some_and(|old| {
             let same = old.options == options && old.identifier == identifier;
-            same && old.record.is_some() && !old.replays
+            let is_kept = |record| !self.journal.is_refusing() || !out.is_held_back(record);
+            same && old.record.is_some_and(is_kept) && !old.replays
         });
         let mut record = old.map_or(record, |old| old.record);
         if is_durable && !unchanged {

@@ -336,6 +336,13 @@ impl<A: Around> Durability<A> {
         }
     }
 
+    /// The log has refused the last change of the record and has not taken it since. After a failed
+    /// sync nobody knows what it has: then all are.
+    pub fn is_held_back(&self, id: RecordId) -> bool {
+        let is_final = self.trouble.as_ref().is_some_and(|trouble| trouble.retry.is_none());
+        is_final || self.unkept.contains(mqttd_store::RecordId(id.0))
+    }
+
     #[inline]
     fn note(&mut self, level: Level) {
         match &mut self.staged {
@@ -389,8 +396,17 @@ impl<A: Around> Durability<A> {
         if level < Level::Sync && self.waiting.is_empty() {
             return self.tell(appended);
         }
-        self.waiting.push_back(Waiting { batch, outcome: Outcome::Durable(appended) });
         self.told = appended;
+        self.after_sync(batch, Outcome::Durable(appended))
+    }
+
+    /// Lets the outcome wait until the device has this batch; it may have it already, for one with
+    /// nothing new in it is no batch of its own.
+    fn after_sync(&mut self, batch: u64, outcome: Outcome) -> Outcome {
+        if self.waiting.is_empty() && !self.is_syncing && !self.store.needs_sync() {
+            return outcome;
+        }
+        self.waiting.push_back(Waiting { batch, outcome });
         self.start_sync();
         Outcome::Nothing
     }
@@ -437,11 +453,9 @@ impl<A: Around> Durability<A> {
                 let complete = !std::mem::take(&mut self.has_given_up);
                 self.staged = None;
                 self.note_unsynced();
-                let outcome = Outcome::Recovered { lsn: appended, complete };
-                self.waiting.push_back(Waiting { batch: self.store.last_lsn(), outcome });
                 self.told = appended;
-                self.start_sync();
-                Outcome::Nothing
+                let outcome = Outcome::Recovered { lsn: appended, complete };
+                self.after_sync(self.store.last_lsn(), outcome)
             }
             Err(error) => {
                 self.fail(&error);

@@ -41,6 +41,10 @@ impl Unkept {
         self.changes.is_empty()
     }
 
+    pub(crate) fn contains(&self, id: RecordId) -> bool {
+        self.places.contains_key(&id)
+    }
+
     /// Takes the changes of one refused batch. `in_log` tells whether the log has such a record.
     pub(crate) fn add(&mut self, changes: Vec<Change>, in_log: impl Fn(RecordId) -> bool) {
         // A full disk gets its space back by deaths, so they go first where they may: where no

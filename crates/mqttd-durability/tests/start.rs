@@ -1,4 +1,4 @@
-//! What a start says while it reads the logs.
+//! What a start says while it reads the logs, and what a log says that works again.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mqttd_conf::{LogType, Persistence};
+use mqttd_conf::{Durability as Level, DurabilityRule, LogType, Persistence};
 use mqttd_core::ids::{Lsn, RecordId};
 use mqttd_core::record::Record;
 use mqttd_durability::{Around, Durability, Levels, Outcome, Progress};
@@ -102,4 +102,44 @@ fn a_start_that_takes_a_second_says_how_far_it_is() {
     // Of two logs that take less than a second each the second one speaks.
     let both = said(30_000, Duration::from_millis(80));
     assert!(both.iter().all(|line| line.contains("two")) && !both.is_empty(), "{both:?}");
+}
+
+fn settled() -> Vec<u8> {
+    let mut body = Vec::new();
+    Record::Settled { exchange: RecordId(1) }.encode(&mut body);
+    body
+}
+
+/// What it refused is dead by then, so that nothing is left to write and no sync is to come.
+#[test]
+fn a_log_that_recovers_with_nothing_left_to_write_says_so() {
+    let world = World::new(Duration::from_millis(1));
+    let disk = DiskMem::new();
+    let (mut log, _) =
+        Durability::open(disk.clone(), options(), levels(), "the store", world.clone()).unwrap();
+    disk.set_read_only(true);
+    log.put(RecordId(1), &settled());
+    assert_eq!(log.commit(Lsn(1)), Outcome::Refused(Lsn(1)));
+    assert!(log.is_held_back(RecordId(1)) && !log.is_held_back(RecordId(2)));
+    log.kill(RecordId(1));
+    assert_eq!(log.commit(Lsn(2)), Outcome::Refused(Lsn(2)));
+    disk.set_read_only(false);
+    let recovered = (0..1000).map(|_| log.commit(Lsn(2))).find(|said| *said != Outcome::Nothing);
+    assert_eq!(recovered, Some(Outcome::Recovered { lsn: Lsn(2), complete: true }));
+    assert!(!log.is_held_back(RecordId(1)));
+}
+
+/// A death of what the log does not hold is no batch; with `durability sync` its answer comes too.
+#[test]
+fn a_death_of_nothing_is_answered_without_a_sync() {
+    let sync = DurabilityRule { level: Level::Sync, filter: None };
+    let persistence =
+        Persistence { enabled: true, durability: vec![sync], ..Persistence::default() };
+    let levels = Arc::new(Levels::new(&persistence));
+    let options = Durability::<World>::options(&levels, 1);
+    let world = World::new(Duration::ZERO);
+    let (mut log, _) =
+        Durability::open(DiskMem::new(), options, levels, "the store", world).unwrap();
+    log.kill(RecordId(7));
+    assert_eq!(log.commit(Lsn(1)), Outcome::Durable(Lsn(1)));
 }

@@ -279,6 +279,10 @@ impl Output for Out {
         }
     }
 
+    fn is_held_back(&self, id: RecordId) -> bool {
+        self.durability.as_ref().is_some_and(|durability| durability.is_held_back(id))
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { connection, .. } => self.notices.push((connection, true)),

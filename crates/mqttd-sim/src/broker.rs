@@ -54,6 +54,8 @@ pub(crate) struct Broker {
     pub(crate) sync_failed_at: Option<u64>,
     /// A disk has refused something in this life.
     pub(crate) had_trouble: bool,
+    /// Since when some log refuses.
+    refuses_since: Option<u64>,
     pub(crate) dice: Dice,
 }
 
@@ -81,6 +83,7 @@ impl Broker {
             is_slow: false,
             sync_failed_at: None,
             had_trouble: false,
+            refuses_since: None,
             dice: Dice::new(seed ^ 0xb0b),
             scene,
         }
@@ -96,6 +99,7 @@ impl Broker {
         self.trap = None;
         self.sync_failed_at = None;
         self.had_trouble = false;
+        self.refuses_since = None;
         let mut restores = Vec::new();
         for number in 0..usize::from(count) {
             history.acls[number].push((self.now, self.acl));
@@ -171,10 +175,12 @@ impl Broker {
     pub(crate) fn die(&mut self, how: Crash, history: &mut History) {
         let is_power_cut =
             matches!(how, Crash::PowerForgets | Crash::PowerTears(_) | Crash::PowerScatters(_));
+        self.note_refusal(history);
         let safe_until = self.safe_until(how, is_power_cut);
+        let noted_until = self.noted_until(safe_until, is_power_cut);
         history.dropped += self.stats().dropped_total();
         history.note(self.now, Fact::Crashes { how: format!("{how:?}") });
-        history.deaths.push(Death { at: self.now, is_power_cut, safe_until });
+        history.deaths.push(Death { at: self.now, is_power_cut, safe_until, noted_until });
         self.bodies.iter_mut().for_each(|body| *body = None);
         self.mail.iter_mut().for_each(VecDeque::clear);
         self.jobs.clear();
@@ -195,6 +201,27 @@ impl Broker {
                 _ => disk.restart_process(),
             }
         }
+    }
+
+    fn note_refusal(&mut self, history: &mut History) {
+        let mut logs = self.bodies.iter().flatten().filter_map(|body| body.out.durability.as_ref());
+        let is_refusing = logs.any(|durability| durability.report().state != StoreState::Ok);
+        let since = self.refuses_since.unwrap_or(self.now);
+        let was_refusing = self.refuses_since.is_some();
+        self.refuses_since = is_refusing.then_some(since);
+        match history.refusals.last_mut().filter(|_| was_refusing) {
+            Some((_, to)) => *to = self.now,
+            None if is_refusing => history.refusals.push((self.now, self.now)),
+            None => {}
+        }
+    }
+
+    fn noted_until(&self, safe_until: u64, is_power: bool) -> u64 {
+        // A record waits for the sync that is under way, and then for its own.
+        let syncs = 2 * (self.scene.sync_millis + 600 + 10 * self.scene.jitter);
+        let on_device = self.now.saturating_sub(if is_power { syncs } else { 0 });
+        let taken = self.refuses_since.map_or(u64::MAX, |since| since.saturating_sub(1));
+        safe_until.min(on_device).min(taken)
     }
 
     fn safe_until(&self, how: Crash, is_power: bool) -> u64 {
@@ -332,6 +359,7 @@ impl Broker {
             }
         }
         self.collect_lines(history);
+        self.note_refusal(history);
         if self.sync_failed_at.is_none() && self.has_failed_store() {
             self.sync_failed_at = Some(self.now);
         }

@@ -540,10 +540,15 @@ impl Client {
         }
     }
 
-    /// Which connections the broker has taken and never answered before this one, and whether they
+    /// Which connections the broker has taken before this one and never answered, and whether they
     /// asked for a clean start. One whose CONNECT is still under way may end the session later.
     fn taken_unanswered(&mut self, history: &History) -> Vec<bool> {
-        let was_taken = |connection: usize| history.connections[connection].admitted_at.is_some();
+        let place = |link: usize| {
+            let connection = &history.connections[link];
+            connection.admitted_at.map(|_| connection.admitted)
+        };
+        let here = self.link.and_then(place);
+        let was_taken = |link: usize| place(link).is_some_and(|at| Some(at) <= here);
         let all = std::mem::take(&mut self.unanswered);
         let (taken, waiting) = all.into_iter().partition::<Vec<_>, _>(|(it, _)| was_taken(*it));
         self.unanswered = waiting;

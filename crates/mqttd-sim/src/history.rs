@@ -156,6 +156,8 @@ pub(crate) struct Connection {
     pub(crate) session_millis: u64,
     /// The shard took it.
     pub(crate) admitted_at: Option<u64>,
+    /// Where that stands in the history.
+    pub(crate) admitted: Place,
     /// The broker has ended it, and whether a DISCONNECT without will had been handed to the shard.
     pub(crate) ended: Option<(u64, bool)>,
 }
@@ -168,6 +170,9 @@ pub(crate) struct Death {
     pub(crate) is_power_cut: bool,
     /// What was promised at or before this time holds.
     pub(crate) safe_until: u64,
+    /// What was handed to the logs at or before this time is there after it; a promise waits for
+    /// more than that.
+    pub(crate) noted_until: u64,
 }
 
 /// See the file's head.
@@ -185,6 +190,8 @@ pub struct History {
     pub(crate) acls: Vec<Vec<(u64, usize)>>,
     /// Disks refused or were slow at some time.
     pub(crate) had_disk_fault: bool,
+    /// From when until when some log refused.
+    pub(crate) refusals: Vec<(u64, u64)>,
     /// Clients that asked for a shared subscription.
     pub(crate) asked_shared: std::collections::BTreeSet<usize>,
     /// When a Client, in which session, sent a SUBSCRIBE.
@@ -220,6 +227,17 @@ impl History {
     /// Something promised at this time may have been lost with a crash.
     pub(crate) fn may_be_lost(&self, at: u64) -> bool {
         self.deaths.iter().any(|death| death.at >= at && death.safe_until < at)
+    }
+
+    /// What the broker noted at this time may have been forgotten with a crash, though nobody was
+    /// promised that it is kept.
+    pub(crate) fn may_be_forgotten(&self, at: u64) -> bool {
+        self.deaths.iter().any(|death| death.at >= at && death.noted_until < at)
+    }
+
+    /// Some log refused between these times.
+    pub(crate) fn was_refusing(&self, from: u64, to: u64) -> bool {
+        self.refusals.iter().any(|(begin, end)| *begin <= to && from <= *end)
     }
 
     /// Some crash took something with it that had been promised.

@@ -68,7 +68,8 @@ impl Broker {
             let seen = &mut history.connections[number];
             if connected {
                 seen.admitted_at = Some(self.now);
-                history.note(self.now, Fact::Admitted { connection: number });
+                let place = history.note(self.now, Fact::Admitted { connection: number });
+                history.connections[number].admitted = place;
             } else if seen.ended.is_none() {
                 let normally = body.out.all[number].left;
                 seen.ended = Some((self.now, normally));

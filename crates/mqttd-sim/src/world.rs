@@ -209,6 +209,7 @@ impl World {
             delay_millis: 0,
             session_millis: 0,
             admitted_at: None,
+            admitted: 0,
             ended: None,
         });
         link

@@ -244,6 +244,106 @@ fn a_repeated_publish_waits_like_the_first_for_a_log_that_refuses() {
     ann.expects(pubrec(1)).expects_nothing();
 }
 
+/// Nothing is left to do the second time, but the log has not taken the first.
+#[test]
+fn a_topic_cleared_again_waits_like_the_first_for_a_log_that_refuses() {
+    // With two shards some of the topics belong to the other one.
+    for (shards, topic) in [(1, "t"), (2, "t0"), (2, "t1"), (2, "t2"), (2, "t3")] {
+        let world = World::with(shards, Settings { persistence: true, ..Settings::default() });
+        let ann = world.connects(v5(&world.name_on(0, "ann")));
+        let clear = || publish(topic, "").retained();
+        ann.sends(publish(topic, "x").retained().qos1(1)).hears();
+        world.log_is_late();
+        ann.sends(clear().qos1(2)).sends(clear().qos1(3)).expects_nothing();
+        world.refuses();
+        for id in [2, 3, 4] {
+            ann.expects(Said::Puback(id, ReasonCode::QuotaExceeded));
+            if id < 4 {
+                ann.sends(clear().qos1(id + 2).dup());
+            }
+        }
+        ann.expects(Said::Puback(5, ReasonCode::QuotaExceeded));
+        ann.sends(clear().qos2(6)).expects(Said::Pubrec(6, ReasonCode::QuotaExceeded));
+        world.logs_recover(true);
+        let nobody = ReasonCode::NoMatchingSubscribers;
+        ann.sends(clear().qos1(7)).expects(Said::Puback(7, nobody));
+    }
+}
+
+#[test]
+fn a_topic_cleared_again_by_3_1_1_is_acknowledged_when_the_log_recovers() {
+    let world = World::durable();
+    let ann = world.connects(v311("ann"));
+    ann.sends(publish("t", "x").retained().qos1(1)).expects(puback(1));
+    world.log_is_late();
+    ann.sends(publish("t", "").retained().qos1(2));
+    world.refuses();
+    ann.sends(publish("t", "").retained().qos1(3)).expects_nothing();
+    world.logs_recover(true);
+    ann.expects(puback(2)).expects(puback(3)).expects_nothing();
+}
+
+/// The same for what an UNSUBSCRIBE finds already gone.
+#[test]
+fn an_unsubscribe_repeated_waits_like_the_first_for_a_log_that_refuses() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    ann.subscribes("t", 1);
+    world.log_is_late();
+    ann.sends(unsubscribe(2, &["t"])).sends(unsubscribe(3, &["t"]));
+    world.refuses();
+    ann.expects(unsuback(2, &[0x80])).expects(unsuback(3, &[0x80]));
+    ann.sends(unsubscribe(4, &["t"])).expects(unsuback(4, &[0x80]));
+    world.logs_recover(true);
+    ann.sends(unsubscribe(5, &["t"])).expects(unsuback(5, &[0x11]));
+}
+
+/// Options that the log has refused are not granted by asking again, those it knows are.
+#[test]
+fn a_subscription_asked_for_again_waits_like_the_first_for_a_log_that_refuses() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    ann.subscribes("known", 1);
+    ann.subscribes("t", 1);
+    world.log_is_late();
+    ann.sends(subscribe("t", 2).id(3)).sends(subscribe("t", 2).id(4));
+    world.refuses();
+    ann.expects(suback(3, &[0x97])).expects(suback(4, &[0x97]));
+    ann.sends(subscribe("known", 1).id(5)).expects(suback(5, &[1]));
+    ann.sends(subscribe("t", 2).id(6)).expects_nothing();
+    world.refuses();
+    ann.expects(suback(6, &[0x97]));
+    world.logs_recover(true);
+    ann.sends(subscribe("t", 2).id(7)).expects(suback(7, &[2]));
+}
+
+/// A new connection changes nothing: PUBCOMP and PUBREL go on waiting.
+#[test]
+fn pubrel_and_pubcomp_of_a_new_connection_wait_for_a_log_that_refuses() {
+    let world = World::durable();
+    let ann = world.connects(v5("ann").resuming());
+    let bob = world.connects(v5("bob").resuming());
+    bob.subscribes("t", 2);
+    ann.sends(publish("t", "x").qos2(1)).expects(pubrec(1));
+    bob.expects(publish("t", "x").qos2(1));
+    world.log_is_late();
+    bob.sends(pubrec(1)).expects_nothing();
+    ann.sends(pubrel(1)).expects_nothing();
+    world.refuses();
+    ann.vanishes();
+    bob.vanishes();
+    let ann = world.client(world.opens(&v5("ann").resuming()));
+    let bob = world.client(world.opens(&v5("bob").resuming()));
+    world.refuses();
+    ann.hears();
+    bob.hears();
+    ann.sends(pubrel(1)).expects_nothing();
+    bob.expects_nothing().sends(pubrec(1)).expects_nothing();
+    world.logs_recover(true);
+    ann.expects(pubcomp(1)).expects_nothing();
+    bob.expects(pubrel(1)).expects_nothing();
+}
+
 #[test]
 fn a_refused_subscription_is_taken_back() {
     let world = World::durable();

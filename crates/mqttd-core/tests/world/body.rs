@@ -1,6 +1,6 @@
 //! The body of the test world: mailboxes, sockets and a log, all in plain collections.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mqtt_proto::Version;
 use mqtt_proto::codec::Frame;
@@ -54,6 +54,8 @@ pub struct Log {
     pub pending: Vec<Change>,
     /// Changes kept or refused so far.
     pub settled: u64,
+    /// Records whose last change it refused.
+    pub held_back: BTreeSet<RecordId>,
 }
 
 impl Log {
@@ -63,6 +65,7 @@ impl Log {
         for change in self.pending.drain(..) {
             match change {
                 Change::Put(id, bytes) => {
+                    self.held_back.remove(&id);
                     self.live.insert(id, bytes);
                 }
                 Change::Kill(id) => {
@@ -75,7 +78,10 @@ impl Log {
     /// Keeps nothing of what was handed over.
     pub fn refuse(&mut self) {
         self.settled += self.pending.len() as u64;
-        self.pending.clear();
+        let id = |change| match change {
+            Change::Put(id, _) | Change::Kill(id) => id,
+        };
+        self.held_back.extend(self.pending.drain(..).map(id));
     }
 }
 
@@ -190,6 +196,10 @@ impl Output for Out<'_> {
         // After a refusal the shard may kill what the log never took.
         assert!(is_live || self.body.refused_once, "a record is killed once: {id:?}");
         log.pending.push(Change::Kill(id));
+    }
+
+    fn is_held_back(&self, id: RecordId) -> bool {
+        self.body.logs[self.shard].held_back.contains(&id)
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

@@ -141,6 +141,7 @@ impl World {
     pub fn logs_recover(&self, complete: bool) {
         let mut inner = self.0.borrow_mut();
         for shard in 0..inner.shards.len() {
+            inner.body.logs[shard].held_back.clear();
             inner.handle(shard, Event::Recovered { complete });
         }
         inner.settle();

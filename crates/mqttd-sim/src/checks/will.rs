@@ -11,14 +11,14 @@ pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
     if history.is_lossy() || history.had_disk_fault {
         return Ok(());
     }
-    for (number, connection) in history.connections.iter().enumerate() {
+    for connection in &history.connections {
         let Some(will) = connection.will.as_deref() else { continue };
         let topic = format!("w/{}", connection.who);
         let seen = |copy: &&crate::history::Copy| copy.topic == topic && copy.payload == will;
         let watched = |copy: &&crate::history::Copy| copy.who == crate::plan::WATCHER;
         let times: Vec<_> =
             history.copies.iter().filter(watched).filter(seen).map(|copy| copy.at).collect();
-        let Some(due) = Due::of(history, number, connection) else {
+        let Some(due) = Due::of(history, connection) else {
             if !times.is_empty() {
                 return Err(format!("the will {will} was published though none was due"));
             }
@@ -47,7 +47,7 @@ struct Due {
 }
 
 impl Due {
-    fn of(history: &History, number: usize, connection: &Connection) -> Option<Self> {
+    fn of(history: &History, connection: &Connection) -> Option<Self> {
         let admitted = connection.admitted_at?;
         let death = history.deaths.iter().find(|death| death.at >= admitted);
         let Some((ended, normally)) = connection.ended else {
@@ -60,12 +60,12 @@ impl Due {
         }
         let delay = connection.delay_millis.min(connection.session_millis);
         // In the order of admission: a slow CONNECT may come behind one that was sent later.
-        let later = history.connections.iter().enumerate().filter(|(other, next)| {
+        let later = history.connections.iter().filter(|next| {
             next.who == connection.who
-                && next.admitted_at.is_some_and(|at| (at, *other) > (admitted, number))
+                && next.admitted_at.is_some()
+                && next.admitted > connection.admitted
         });
-        let next = later.min_by_key(|(other, next)| (next.admitted_at, *other));
-        let next = next.map(|(_, next)| next);
+        let next = later.min_by_key(|next| next.admitted);
         let back = next.and_then(|next| Some((next.admitted_at?, next.clean)));
         let due = ended + delay;
         let from = match back {
