@@ -21,11 +21,13 @@ pub mod notation;
 pub mod pair;
 pub mod peer;
 pub mod place;
+pub mod preload;
 pub mod process;
 pub mod raw;
 pub mod script;
 pub mod siege;
 pub mod tool;
+pub mod wall_clock;
 pub mod websocket;
 
 pub use broker::Broker;
