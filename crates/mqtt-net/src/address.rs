@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PeerAddress {
     /// An IP address and port. An IPv4 address that arrived on an IPv6 socket is stored as IPv4.
-    Ip(SocketAddr),
+    /// Not a [`SocketAddr`], which is larger: each connection of a broker remembers one of these.
+    Ip(IpAddr, u16),
     /// A Unix socket; the other side has no name.
     Unix,
 }
@@ -16,7 +17,7 @@ impl PeerAddress {
     /// The IP address, if there is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            PeerAddress::Ip(address) => Some(address.ip()),
+            PeerAddress::Ip(address, _) => Some(*address),
             PeerAddress::Unix => None,
         }
     }
@@ -24,7 +25,7 @@ impl PeerAddress {
     /// The port, if there is one.
     pub fn port(&self) -> Option<u16> {
         match self {
-            PeerAddress::Ip(address) => Some(address.port()),
+            PeerAddress::Ip(_, port) => Some(*port),
             PeerAddress::Unix => None,
         }
     }
@@ -32,7 +33,7 @@ impl PeerAddress {
 
 impl From<SocketAddr> for PeerAddress {
     fn from(address: SocketAddr) -> Self {
-        PeerAddress::Ip(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        PeerAddress::Ip(address.ip().to_canonical(), address.port())
     }
 }
 
@@ -41,7 +42,7 @@ impl fmt::Display for PeerAddress {
     /// other programs read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerAddress::Ip(address) => write!(f, "{}:{}", address.ip(), address.port()),
+            PeerAddress::Ip(address, port) => write!(f, "{address}:{port}"),
             PeerAddress::Unix => f.write_str("unix"),
         }
     }
@@ -58,5 +59,6 @@ mod tests {
         assert_eq!(show("[::1]:51234"), "::1:51234");
         assert_eq!(show("[::ffff:10.0.0.7]:1"), "10.0.0.7:1");
         assert_eq!(PeerAddress::Unix.to_string(), "unix");
+        assert!(size_of::<PeerAddress>() <= 20, "{} bytes", size_of::<PeerAddress>());
     }
 }

@@ -135,7 +135,7 @@ async fn the_peer_and_nodelay_reach_the_socket() {
         }
         match server.peer_address().unwrap() {
             PeerAddress::Unix => assert_eq!(kind, Kind::Unix),
-            PeerAddress::Ip(address) => assert_eq!(address.ip().to_string(), "127.0.0.1"),
+            PeerAddress::Ip(address, _) => assert_eq!(address.to_string(), "127.0.0.1"),
         }
         let has_tls = matches!(kind, Kind::Tls | Kind::WebSocketOverTls);
         assert_eq!(server.tls_summary().is_some(), has_tls);

@@ -73,8 +73,8 @@ enum Turn {
 }
 
 impl Authentication {
-    pub(crate) fn of(authenticated: &Authenticated<'_>) -> Box<Self> {
-        Box::new(Self { method: authenticated.method.into(), turn: Turn::Idle })
+    pub(crate) fn of(authenticated: &Authenticated<'_>) -> Self {
+        Self { method: authenticated.method.into(), turn: Turn::Idle }
     }
 }
 
@@ -103,7 +103,8 @@ impl Shard {
     ) -> Result<(), Offence> {
         let session = &mut self.sessions[key];
         let online = session.online.as_mut();
-        let authentication = online.and_then(|online| online.authentication.as_mut());
+        let rare = online.and_then(|online| online.rare.as_mut());
+        let authentication = rare.and_then(|rare| rare.authentication.as_mut());
         // [MQTT-4.12.0-7]
         let authentication = authentication.ok_or(Offence::UnexpectedAuth)?;
         match auth.properties.text(PropertyId::AuthenticationMethod) {
@@ -138,7 +139,10 @@ impl Shard {
         let Some(key) = self.session_of(connection) else { return };
         let session = &mut self.sessions[key];
         let Some(online) = session.online.as_mut() else { return };
-        let Some(authentication) = online.authentication.as_mut() else { return };
+        let rare = online.rare.as_mut();
+        let Some(authentication) = rare.and_then(|rare| rare.authentication.as_mut()) else {
+            return;
+        };
         let (turn, reason, data) = match *outcome {
             Outcome::Continue(data) => (Turn::Client, ReasonCode::ContinueAuthentication, data),
             Outcome::Accepted(data) => (Turn::Idle, ReasonCode::Success, data),

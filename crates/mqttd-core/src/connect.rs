@@ -12,7 +12,7 @@ use mqtt_proto::packet::{Connack, Connect};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PropertiesBuf, QoS, ReasonCode};
 
-use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::alias::Aliases;
 use crate::authenticate::Authentication;
 use crate::event::Admission;
 use crate::expiry::Timer;
@@ -20,10 +20,9 @@ use crate::ids::{RecordId, SessionKey, SessionUid};
 use crate::limits::CONNACK_BYTES_MIN;
 use crate::notice::{Ending, Messages, Notice, SentPacket};
 use crate::output::Output;
-use crate::pace::Bucket;
 use crate::publish::is_what_it_says;
 use crate::record::{Record, SessionRecord};
-use crate::session::{NEVER_EXPIRES, Online, Session};
+use crate::session::{NEVER_EXPIRES, Online, Rare, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
 use crate::will::Will;
@@ -209,9 +208,9 @@ impl Shard {
         let connect = &admission.connect;
         let expiry_seconds = self.session_expiry(connect);
         let online = self.online(admission, terms, now);
-        if online.keep_alive_millis > 0 {
+        if online.keep_alive_seconds > 0 {
             let timer = Timer::KeepAlive(key, online.epoch);
-            self.timers.set(now.plus_millis(u64::from(online.keep_alive_millis)), timer);
+            self.timers.set(now.plus_millis(online.silence_millis_max()), timer);
             self.prune_timers();
         }
         let send_window = match connect.properties.u16(PropertyId::ReceiveMaximum) {
@@ -251,38 +250,36 @@ impl Shard {
         let connect = &admission.connect;
         let listener = self.settings.listener(admission.listener);
         let alias_max = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
-        let aliases_out = OutgoingAliases::new(alias_max.min(listener.server_topic_aliases_max));
-        let aliases_in = IncomingAliases::new(terms.topic_aliases_max);
-        let keep_alive_millis = u32::from(self.keep_alive(connect)) * 1500;
+        let aliases_out_max = alias_max.min(listener.server_topic_aliases_max);
+        let aliases = Aliases::new(terms.topic_aliases_max, aliases_out_max);
         self.epochs.up(1);
         let packet_max = connect.properties.u32(PropertyId::MaximumPacketSize);
         let problem = connect.properties.byte(PropertyId::RequestProblemInformation);
+        let mount = listener.mount_point.clone();
+        let authentication = admission.authenticated.as_ref().map(Authentication::of);
         Online {
             connection: admission.connection,
             epoch: self.epochs,
             version: connect.version,
-            keep_alive_millis,
+            keep_alive_seconds: self.keep_alive(connect),
             last_received: now,
             backlog_seen: 0,
             packet_bytes_max: packet_max.unwrap_or(u32::MAX),
             wants_problem_information: problem != Some(0),
-            authentication: admission.authenticated.as_ref().map(Authentication::of),
-            aliases_in,
-            aliases_out,
+            aliases,
             inflight_bytes: 0,
             held: 0,
             is_paused: false,
             receiving: 0,
             receive_maximum: terms.receive_maximum,
-            subscribing: Bucket::default(),
             messages: Messages::default(),
             is_dropping: false,
-            mount: listener.mount_point.clone(),
-            source: None,
             proof: admission.proof,
             proved_under: admission
                 .proved_under
                 .map_or(self.settings.generation, |settings| settings.generation),
+            rare: (mount.is_some() || authentication.is_some())
+                .then(|| Box::new(Rare { mount, authentication, ..Rare::default() })),
         }
     }
 

@@ -78,18 +78,18 @@ impl Shard {
         let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) else {
             return;
         };
-        let mut due = online.last_received.plus_millis(u64::from(online.keep_alive_millis));
+        let mut due = online.last_received.plus_millis(online.silence_millis_max());
         // The body does not read from a Client that leaves much of its output unread, so nothing
         // may be heard of one that is busy reading: it lives as long as the output shrinks.
         let backlog = out.wire(online.connection).len();
         let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
         // Nor is anything heard of one that waits for too many answers.
         if online.is_paused {
-            due = due.max(now.plus_millis(u64::from(online.keep_alive_millis)));
+            due = due.max(now.plus_millis(online.silence_millis_max()));
         }
         if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {
             online.backlog_seen = backlog;
-            due = now.plus_millis(u64::from(online.keep_alive_millis));
+            due = now.plus_millis(online.silence_millis_max());
         }
         if due <= now {
             let connection = online.connection;

@@ -92,8 +92,8 @@ pub(crate) fn write_publish<O: Output>(
     let version = online.version;
     let plain = !layout.dup
         && identifiers.is_empty()
-        && online.aliases_out.is_off()
-        && online.mount.is_none();
+        && online.aliases.writes_none()
+        && online.mount().is_none();
     let payload_len = message.payload.len();
     let index = usize::from(version == Version::V5) << 3
         | (layout.qos as usize) << 1
@@ -121,8 +121,8 @@ pub(crate) fn write_publish<O: Output>(
             patch_packet_id(copy, at, packet_id);
         }
     } else {
-        let shown = mount::take_off(online.mount.as_deref(), message.topic);
-        let alias = online.aliases_out.look_up(shown);
+        let shown = mount::take_off(online.mount(), message.topic);
+        let alias = online.aliases.look_up(shown);
         let own = &mut frames.scratch;
         own.clear();
         own.extend_from_slice(if version == Version::V5 { identifiers } else { &[] });
@@ -140,7 +140,7 @@ pub(crate) fn write_publish<O: Output>(
         let wire = out.wire(online.connection).bytes_mut();
         head.encode(version, wire).map_err(|_| DropReason::PacketTooLarge)?;
         if let Aliased::New(_) = alias {
-            online.aliases_out.commit(shown);
+            online.aliases.commit(shown);
         }
     }
     if payload_len >= SHARED_PAYLOAD_BYTES_MIN && (frames.receivers > 1 || message.kept.is_some()) {

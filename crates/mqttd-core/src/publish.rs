@@ -76,9 +76,9 @@ impl Shard {
             }
             if let Some(alias) = publish.properties.u16(PropertyId::TopicAlias) {
                 if publish.topic.is_empty() {
-                    resolved = Some(online.aliases_in.get(alias)?);
+                    resolved = Some(online.aliases.get(alias)?);
                 } else {
-                    online.aliases_in.set(alias, publish.topic)?;
+                    online.aliases.set(alias, publish.topic)?;
                 }
             }
         }
@@ -86,7 +86,7 @@ impl Shard {
         if topic.is_empty() {
             return Err(Offence::TopicMissing);
         }
-        let mounted = mount::put_on_name(online.mount.as_deref(), topic);
+        let mounted = mount::put_on_name(online.mount(), topic);
         let topic = mounted.as_deref().unwrap_or(topic);
         let mut scratch = Vec::new();
         let mut message = Passing {

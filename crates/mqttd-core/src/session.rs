@@ -10,7 +10,7 @@ use mqtt_proto::packet::SubscriptionOptions;
 use mqtt_proto::qos::{Receiver, Sender};
 use mqtt_proto::{PacketIdentifier, QoS, Version};
 
-use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::alias::Aliases;
 use crate::authenticate::Authentication;
 use crate::drops::DropReason;
 use crate::event::Proof;
@@ -68,8 +68,8 @@ pub(crate) struct Online {
     /// Tells this connection from an earlier one of the same session.
     pub(crate) epoch: u64,
     pub(crate) version: Version,
-    /// In milliseconds, already one and a half times the Keep Alive; 0: none.
-    pub(crate) keep_alive_millis: u32,
+    /// The Keep Alive in force; 0: none.
+    pub(crate) keep_alive_seconds: u16,
     pub(crate) last_received: Instant,
     /// Output that waited when the Keep Alive last ran out; 0 otherwise.
     pub(crate) backlog_seen: usize,
@@ -77,10 +77,7 @@ pub(crate) struct Online {
     pub(crate) packet_bytes_max: u32,
     /// The Client wants Reason Strings and User Properties (3.1.2.11.7).
     pub(crate) wants_problem_information: bool,
-    /// The Authentication Method of CONNECT and how far an exchange has come.
-    pub(crate) authentication: Option<Box<Authentication>>,
-    pub(crate) aliases_in: IncomingAliases,
-    pub(crate) aliases_out: OutgoingAliases,
+    pub(crate) aliases: Aliases,
     /// Bytes of the QoS 1 and 2 messages in flight to the Client.
     pub(crate) inflight_bytes: u64,
     /// Acknowledgements that wait for the log or another shard; later ones queue behind them.
@@ -92,19 +89,28 @@ pub(crate) struct Online {
     pub(crate) receiving: u16,
     /// The Receive Maximum the Client was told.
     pub(crate) receive_maximum: u16,
-    /// How much of the rate of subscriptions is used.
-    pub(crate) subscribing: Bucket,
     /// PUBLISH packets from the Client and to it, on this connection.
     pub(crate) messages: Messages,
     /// A drop has been reported and nothing got through since.
     pub(crate) is_dropping: bool,
+    /// How the Client has shown who it is, and under which settings.
+    pub(crate) proof: Proof,
+    pub(crate) proved_under: u64,
+    /// What few connections have; `None` while this one has none of it.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// The Authentication Method of CONNECT and how far an exchange has come.
+    pub(crate) authentication: Option<Authentication>,
     /// The listener's mount point.
     pub(crate) mount: Option<Arc<str>>,
     /// As a publisher of retained messages, once it has published one.
     pub(crate) source: Option<Arc<Source>>,
-    /// How the Client has shown who it is, and under which settings.
-    pub(crate) proof: Proof,
-    pub(crate) proved_under: u64,
+    /// How much of the rate of subscriptions is used, where there is one.
+    pub(crate) subscribing: Bucket,
 }
 
 /// One subscription as its session lists it.
@@ -204,6 +210,19 @@ impl Session {
     }
 }
 
+impl Online {
+    /// How long the Client may be silent: one and a half times the Keep Alive [MQTT-3.1.2-22].
+    pub(crate) fn silence_millis_max(&self) -> u64 {
+        u64::from(self.keep_alive_seconds) * 1500
+    }
+
+    /// The listener's mount point.
+    #[inline]
+    pub(crate) fn mount(&self) -> Option<&str> {
+        self.rare.as_ref().and_then(|rare| rare.mount.as_deref())
+    }
+}
+
 impl How {
     /// `entry`: the place among the record's entries; 0 without a record.
     #[inline]
@@ -249,5 +268,14 @@ mod tests {
         }
         assert_eq!(size_of::<Kept>(), 24);
         assert_eq!(size_of::<Flight>(), 32);
+    }
+
+    /// There is one of each for every idle connection, and a broker has tens of thousands of them:
+    /// what is here grows by a decision, not by the way. 104 is what fits into the hole that the
+    /// allocator leaves behind the runtime's record of a socket, which is aligned to 128 bytes.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Online>() <= 104, "{} bytes", size_of::<Online>());
+        assert!(size_of::<Session>() <= 176, "{} bytes", size_of::<Session>());
     }
 }

@@ -43,7 +43,9 @@ impl Shard {
     /// The session as a publisher of retained messages; made once for each connection.
     pub(crate) fn source(&mut self, key: SessionKey) -> Arc<Source> {
         let session = &mut self.sessions[key];
-        if let Some(source) = session.online.as_ref().and_then(|online| online.source.as_ref()) {
+        if let Some(source) =
+            session.online.as_ref().and_then(|online| online.rare.as_ref()?.source.as_ref())
+        {
             return Arc::clone(source);
         }
         let source = Arc::new(Source {
@@ -52,7 +54,7 @@ impl Shard {
             listener: session.listener,
         });
         if let Some(online) = &mut session.online {
-            online.source = Some(Arc::clone(&source));
+            online.rare.get_or_insert_default().source = Some(Arc::clone(&source));
         }
         source
     }

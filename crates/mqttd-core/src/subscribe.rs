@@ -144,7 +144,7 @@ impl Shard {
     /// The filter below the listener's mount point; `None` without one.
     fn mounted_filter(&self, key: SessionKey, filter: &str) -> Option<String> {
         let online = self.sessions[key].online.as_ref()?;
-        mount::put_on_filter(online.mount.as_deref(), filter)
+        mount::put_on_filter(online.mount(), filter)
     }
 
     /// What an answer waits for that has changed what it speaks of after `before`, or found it so.
@@ -207,7 +207,7 @@ impl Shard {
         let settings = &self.settings;
         let session = &mut self.sessions[key];
         if let (Some(rate), Some(online)) = (settings.subscribe_rate, &mut session.online) {
-            if !online.subscribing.take(rate, now) {
+            if !online.rare.get_or_insert_default().subscribing.take(rate, now) {
                 return Some(ReasonCode::QuotaExceeded);
             }
         }

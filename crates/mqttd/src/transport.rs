@@ -1,7 +1,7 @@
 //! From an accepted socket to what is spoken on it: PROXY header, TLS, then MQTT, WebSocket or
 //! HTTP. Nothing of MQTT is read here; the deadline is the caller's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use mqtt_net::http::Request;
 use mqtt_net::proxy_header::{self, ProxyHeader};
@@ -101,7 +101,7 @@ impl Below<'_> {
             .await
             .map_err(|error| format!("protocol error ({error})"))?;
         if let Some(source) = header.source {
-            *peer = PeerAddress::Ip(source);
+            *peer = PeerAddress::from(source);
         }
         if proxy.requires_tls && !header.tls.as_ref().is_some_and(|tls| tls.is_tls) {
             return Err("not authorised (the PROXY header shows no TLS)".to_owned());
@@ -139,14 +139,14 @@ fn trust_proxy(door: &Door, request: &Request, peer: &mut PeerAddress) {
     let proxies = &door.conf.web.trusted_proxies;
     let is_trusted = |ip: IpAddr| proxies.iter().any(|network| network.contains(ip));
     let is_from_proxy = match peer {
-        PeerAddress::Ip(address) => is_trusted(address.ip()),
+        PeerAddress::Ip(address, _) => is_trusted(*address),
         // Whoever may write to the socket file is as near as a proxy can be, if any is trusted.
         _ => !proxies.is_empty(),
     };
     if is_from_proxy {
         if let Some(ip) = request.forwarded_for(is_trusted) {
             // The port is not told.
-            *peer = PeerAddress::Ip(SocketAddr::new(ip, 0));
+            *peer = PeerAddress::Ip(ip, 0);
         }
     }
 }

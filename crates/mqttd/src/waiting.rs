@@ -102,12 +102,11 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use super::*;
 
     fn peer(port: u16) -> PeerAddress {
-        PeerAddress::Ip(SocketAddr::from(([127, 0, 0, 1], port)))
+        PeerAddress::Ip(std::net::IpAddr::from([127, 0, 0, 1]), port)
     }
 
     /// Takes a seat with a task that never ends.

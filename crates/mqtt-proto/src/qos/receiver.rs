@@ -50,8 +50,9 @@ impl core::error::Error for ReceiveMaximumExceeded {}
 
 /// The identifiers that are open between PUBLISH and PUBREL. An empty one owns no heap memory.
 pub struct Receiver {
-    ids: Ids,
-    /// How many there are; here and not in [`Ids`], which stays smaller for it.
+    /// `None` while there are none: most Clients send no QoS 2, and every session has this.
+    ids: Option<Box<Ids>>,
+    /// How many there are.
     open: u16,
     limit: NonZeroU16,
     /// Exchanges begun and not ended since the last [`Receiver::set_limit`].
@@ -68,7 +69,7 @@ enum Ids {
 impl Receiver {
     /// Nothing open, and the limit that the standard has when none is announced: 65,535.
     pub const fn new() -> Self {
-        Self { ids: Ids::List(Vec::new()), open: 0, limit: NonZeroU16::MAX, used: 0 }
+        Self { ids: None, open: 0, limit: NonZeroU16::MAX, used: 0 }
     }
 
     /// Sets our Receive Maximum and starts the count against it anew: to be called for each Network
@@ -103,7 +104,7 @@ impl Receiver {
         }
         self.used.up(1);
         self.open.up(1);
-        self.ids.insert(id.get());
+        self.ids.get_or_insert_default().insert(id.get());
         Ok(())
     }
 
@@ -113,12 +114,15 @@ impl Receiver {
     /// As the sender counts its quota, so does this: a PUBREL for an exchange of an earlier
     /// connection gives room too, up to the limit (MQTT 4.9).
     pub fn pubrel(&mut self, id: PacketIdentifier) -> bool {
-        let known = self.ids.remove(id.get());
+        let Some(ids) = &mut self.ids else { return false };
+        let known = ids.remove(id.get());
         if known {
             self.used = self.used.saturating_sub(1);
             self.open.down(1);
-            if usize::from(self.open) < BITMAP_MIN {
-                self.ids.make_list();
+            if self.open == 0 {
+                self.ids = None;
+            } else if usize::from(self.open) < BITMAP_MIN {
+                ids.make_list();
             }
         }
         known
@@ -137,14 +141,15 @@ impl Receiver {
 
     /// Is this identifier open?
     pub fn contains(&self, id: PacketIdentifier) -> bool {
-        self.ids.contains(id.get())
+        self.ids.as_ref().is_some_and(|ids| ids.contains(id.get()))
     }
 
     /// The open identifiers, in no particular order, for saving.
     pub fn iter(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
-        let (list, words): (&[u16], &[u64]) = match &self.ids {
-            Ids::List(list) => (list, &[]),
-            Ids::Bitmap(words) => (&[], words),
+        let (list, words): (&[u16], &[u64]) = match self.ids.as_deref() {
+            None => (&[], &[]),
+            Some(Ids::List(list)) => (list, &[]),
+            Some(Ids::Bitmap(words)) => (&[], words),
         };
         list.iter().copied().chain(set_bits(words)).filter_map(PacketIdentifier::new)
     }
@@ -153,13 +158,13 @@ impl Receiver {
     pub fn restore(&mut self, id: PacketIdentifier) {
         if !self.contains(id) {
             self.open.up(1);
-            self.ids.insert(id.get());
+            self.ids.get_or_insert_default().insert(id.get());
         }
     }
 
     /// Forgets all open identifiers; the limit stays.
     pub fn clear(&mut self) {
-        self.ids = Ids::List(Vec::new());
+        self.ids = None;
         self.open = 0;
         self.used = 0;
     }
@@ -178,6 +183,12 @@ impl fmt::Debug for Receiver {
             .field("limit", &self.limit)
             .field("used", &self.used)
             .finish()
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::List(Vec::new())
     }
 }
 
@@ -214,9 +225,6 @@ impl Ids {
                     return false;
                 };
                 list.swap_remove(place);
-                if list.is_empty() {
-                    *list = Vec::new();
-                }
             }
             Self::Bitmap(words) => {
                 let Some(word) = words.get_mut(word_of(id)) else { return false };
@@ -328,7 +336,7 @@ mod tests {
         let all = 1..=u16::MAX;
         for number in all.clone() {
             assert_eq!(receiver.publish(id(number)), Ok(Received::New));
-            let many = matches!(receiver.ids, Ids::Bitmap(_));
+            let many = matches!(receiver.ids.as_deref(), Some(Ids::Bitmap(_)));
             assert_eq!(many, usize::from(number) > LIST_MAX);
         }
         assert!(receiver.iter().map(PacketIdentifier::get).eq(all.clone()));
@@ -338,7 +346,7 @@ mod tests {
             assert!(!receiver.pubrel(id(number)));
             assert_eq!(receiver.open(), usize::from(number) - 1);
         }
-        assert!(matches!(&receiver.ids, Ids::List(list) if list.capacity() == 0));
-        assert!(size_of::<Receiver>() <= 32);
+        assert!(receiver.ids.is_none(), "an empty one owns no memory");
+        assert!(size_of::<Receiver>() <= 16);
     }
 }

@@ -103,7 +103,7 @@ impl Body {
 impl Output for Body {
     fn authenticate(&mut self, key: ConnectionKey, request: Reauthentication<'_>) {
         let connection = &mut self.connections[key.0 as usize];
-        let exchange = connection.exchange.take().map(|exchange| *exchange);
+        let exchange = connection.rare.as_mut().and_then(|rare| rare.exchange.take());
         let request = Request {
             shard: self.id,
             connection: key,
@@ -197,7 +197,7 @@ impl Output for Body {
         let ended = matches!(notice, Notice::Disconnected { .. });
         let peer = wording::Peer {
             address: &address,
-            socket_error: found.and_then(|found| found.about.error.as_ref()),
+            socket_error: found.and_then(Connection::error),
             traffic: found.filter(|_| ended).map(|found| self.traffic(found)),
         };
         let words = wording::words(&notice, &peer);

@@ -25,7 +25,7 @@ impl ShardTask {
     pub(super) fn pace(&mut self, key: u32, bytes: usize, is_publish: bool) {
         let (rates, now) = (self.settings.rates, self.body.now);
         let connection = &mut self.body.connections[key as usize];
-        let pace = connection.pace.get_or_insert_default();
+        let pace = &mut connection.rare.get_or_insert_default().pace;
         let messages = rates.messages.map_or(0, |rate| {
             let count = u64::from(is_publish);
             pace.messages.charge(count, rate, now)
@@ -59,8 +59,8 @@ impl ShardTask {
             let serial = first.remove();
             let found = self.body.connections.get_mut(key as usize);
             if let Some(connection) = found.filter(|found| found.serial == serial) {
-                if let Some(pace) = &mut connection.pace {
-                    pace.is_paused = false;
+                if let Some(rare) = &mut connection.rare {
+                    rare.pace.is_paused = false;
                 }
                 connection.was_paused = true;
                 connection.list();

@@ -53,7 +53,6 @@ impl ShardTask {
         self.ready.take(&mut keys);
         for key in keys.drain(..) {
             let Some(connection) = self.body.connections.get_mut(key as usize) else { continue };
-            connection.unlist();
             if mem::take(&mut connection.is_blocked) {
                 self.body.touch(key);
             }
@@ -89,13 +88,13 @@ impl ShardTask {
         if !connection.takes_packets() || connection.wire.len() > UNREAD_OUTPUT_MAX {
             return More::No; // listed again when the output is written, or with the pause's end
         }
-        let mut kept = mem::take(&mut connection.unread);
+        let mut kept = connection.take_unread();
         if mem::take(&mut connection.was_paused) {
             // Before the socket, which may have nothing more to say than that it is closed.
             let used = self.handle_packets(key, &kept);
             kept.drain(..used);
             if !self.body.connections[key as usize].takes_packets() {
-                self.body.connections[key as usize].unread = kept;
+                self.body.connections[key as usize].keep_unread(kept);
                 return More::No;
             }
         }
@@ -125,8 +124,8 @@ impl ShardTask {
             kept.drain(..used);
         }
         let connection = &mut self.body.connections[key as usize];
-        if connection.state == State::Open && !kept.is_empty() {
-            connection.unread = kept;
+        if connection.state == State::Open {
+            connection.keep_unread(kept);
         }
         more
     }

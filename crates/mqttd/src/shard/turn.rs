@@ -221,7 +221,7 @@ impl ShardTask {
             stats: self.shard.stats(),
             bytes_received: self.body.bytes_received,
             bytes_sent: self.body.bytes_sent,
-            bytes_unread: self.body.connections.iter().map(|(_, c)| c.unread.len() as u64).sum(),
+            bytes_unread: self.body.connections.iter().map(|(_, c)| c.unread_len() as u64).sum(),
             bytes_waiting: self.body.connections.iter().map(|(_, c)| c.wire.len() as u64).sum(),
             connects_received: self.connects_received,
             store: self.body.durability.as_ref().map(Durability::report),
@@ -260,7 +260,7 @@ impl ShardTask {
         let serial = self.connects_received;
         let mut connection = Connection::new(stream, connect.version, place, serial, about);
         connection.about.bytes_received = (newcomer.connect.len() + newcomer.rest.len()) as u64;
-        connection.unread = newcomer.rest;
+        connection.keep_unread(newcomer.rest);
         connection.list();
         entry.insert(connection);
         let method = connect.properties.text(PropertyId::AuthenticationMethod);
@@ -287,7 +287,7 @@ impl ShardTask {
         let data;
         let outcome = match answer.step {
             Step::Continue(exchange, said) => {
-                connection.exchange = Some(Box::new(exchange));
+                connection.rare.get_or_insert_default().exchange = Some(exchange);
                 data = said;
                 AuthOutcome::Continue(&data)
             }
@@ -371,7 +371,7 @@ impl ShardTask {
                     }
                 }
                 Err(error) => {
-                    connection.about.error = Some(error);
+                    connection.set_error(error);
                     if connection.state == State::Open {
                         self.handle(Event::Closed(ConnectionKey(key)));
                     }
