@@ -16,9 +16,11 @@ use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::topic::FilterTrie;
 use mqtt_proto::{Packet, PacketIdentifier, Properties, PropertiesBuf, QoS, Version};
 use mqttd_core::authenticate::Reauthentication;
-use mqttd_core::envelope::Envelope;
+use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::event::{Admission, Event, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, RecordId, ShardId};
+use mqttd_core::letters::Letters;
+use mqttd_core::message::Passing;
 use mqttd_core::notice::Notice;
 use mqttd_core::settings::Settings;
 use mqttd_core::time::Instant;
@@ -28,7 +30,7 @@ use mqttd_core::{Output, Shard};
 /// A case does its work N times.
 type Case = fn(u64);
 
-const CASES: [(&str, Case); 20] = [
+const CASES: [(&str, Case); 22] = [
     ("decode-publish-qos0", |n| decode(n, Version::V311, QoS::AtMostOnce)),
     ("decode-publish-qos1-v5-properties", |n| decode(n, Version::V5, QoS::AtLeastOnce)),
     ("encode-publish-qos0", |n| encode(n, Version::V311, QoS::AtMostOnce)),
@@ -43,6 +45,8 @@ const CASES: [(&str, Case); 20] = [
     ("path-qos1-v5", |n| path(n, Version::V5, QoS::AtLeastOnce, false, 1)),
     ("path-qos1-kept", |n| path(n, Version::V311, QoS::AtLeastOnce, true, 1)),
     ("path-qos2-kept", |n| path(n, Version::V311, QoS::ExactlyOnce, true, 1)),
+    ("path-qos0-between-shards", |n| between(n, QoS::AtMostOnce)),
+    ("path-qos1-between-shards", |n| between(n, QoS::AtLeastOnce)),
     ("deliver-qos0-to-100", |n| path(n, Version::V311, QoS::AtMostOnce, false, 100)),
     ("deliver-qos1-to-100", |n| path(n, Version::V311, QoS::AtLeastOnce, false, 100)),
     ("deliver-shared-qos1", shared),
@@ -173,6 +177,8 @@ struct Sockets {
     wires: Vec<WireBuffer>,
     record_bytes: usize,
     closed: usize,
+    /// For the other shard, where there is one.
+    outbox: Letters,
 }
 
 impl Output for Sockets {
@@ -198,8 +204,12 @@ impl Output for Sockets {
         self.closed += 1;
     }
 
-    fn to_shard(&mut self, to: ShardId, _envelope: Envelope) {
-        unreachable!("there is no shard {to:?}");
+    fn to_shard(&mut self, _: ShardId, envelope: Envelope) {
+        self.outbox.push(envelope);
+    }
+
+    fn message_to_shard(&mut self, _: ShardId, message: &mut Passing<'_>, to: Option<Token>) {
+        self.outbox.push_message(message, to);
     }
 
     fn put(&mut self, _id: RecordId, body: &[u8]) {
@@ -221,6 +231,7 @@ impl Output for Sockets {
 
 /// One shard and its Clients.
 struct World {
+    id: ShardId,
     shard: Shard,
     sockets: Sockets,
     version: Version,
@@ -231,10 +242,23 @@ const NOW: Instant = Instant(1_700_000_000_000);
 
 impl World {
     fn new(version: Version, keeps: bool) -> Self {
+        Self::one_of(1, ShardId(0), version, keeps)
+    }
+
+    fn one_of(shards: u8, id: ShardId, version: Version, keeps: bool) -> Self {
         let settings =
             Settings { persistence: keeps, queued_messages_max: None, ..Settings::default() };
-        let shard = Shard::new(ShardId(0), 1, Arc::new(settings), 7);
-        Self { shard, sockets: Sockets::default(), version, keeps }
+        let shard = Shard::new(id, shards, Arc::new(settings), 7);
+        Self { id, shard, sockets: Sockets::default(), version, keeps }
+    }
+
+    /// Hands what waits for the other shard over to it, as at the end of a turn. Their buffers
+    /// change places, as those of a body do in the end.
+    #[inline]
+    fn pass_to(&mut self, other: &mut World) {
+        let mut letters = std::mem::take(&mut self.sockets.outbox);
+        letters.open(self.id, |event| other.shard.handle(event, NOW, &mut other.sockets));
+        self.sockets.outbox = letters;
     }
 
     fn join(&mut self, client_id: &str, clean_start: bool) -> ConnectionKey {
@@ -273,6 +297,11 @@ impl World {
     }
 
     fn subscribe(&mut self, connection: ConnectionKey, filter: &str, qos: QoS) {
+        self.say_subscribe(connection, filter, qos);
+        self.expect_answer(connection, 0x90);
+    }
+
+    fn say_subscribe(&mut self, connection: ConnectionKey, filter: &str, qos: QoS) {
         let mut filters = Vec::new();
         push_filter(&mut filters, filter, SubscriptionOptions::with_qos(qos)).expect("short");
         let subscribe = Packet::Subscribe(Subscribe {
@@ -281,7 +310,6 @@ impl World {
             filters: SubscribeFilters::from_pushed(&filters),
         });
         self.say(connection, &subscribe);
-        self.expect_answer(connection, 0x90);
     }
 
     fn say(&mut self, connection: ConnectionKey, packet: &Packet<'_>) {
@@ -372,6 +400,27 @@ fn path(count: u64, version: Version, qos: QoS, keeps: bool, receivers: usize) {
         }
     }
     assert_eq!(keeps && qos != QoS::AtMostOnce && count > 0, world.sockets.record_bytes > 0);
+}
+
+/// One message from one Client to another of another shard.
+fn between(count: u64, qos: QoS) {
+    let mut here = World::one_of(2, ShardId(0), Version::V311, false);
+    let mut there = World::one_of(2, ShardId(1), Version::V311, false);
+    let sender = here.join("sender", true);
+    let receiver = there.join("receiver", true);
+    there.say_subscribe(receiver, TOPIC, qos);
+    // Interest and its answer, then the question for retained messages and that answer.
+    while !(there.sockets.outbox.is_empty() && here.sockets.outbox.is_empty()) {
+        there.pass_to(&mut here);
+        here.pass_to(&mut there);
+    }
+    there.expect_answer(receiver, 0x90);
+    let bytes = publish(TOPIC, Version::V311, qos, false, false);
+    for _ in 0..count {
+        here.send(sender, &bytes, qos);
+        here.pass_to(&mut there);
+        there.finish(receiver, qos);
+    }
 }
 
 /// One message for a group of four.

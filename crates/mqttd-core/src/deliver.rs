@@ -8,18 +8,18 @@ use mqtt_proto::{PacketIdentifier, QoS};
 
 use crate::acknowledge::Wait;
 use crate::drops::DropReason;
-use crate::envelope::{Envelope, SessionAddress};
+use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::exchange::Receipt;
 use crate::frames::{Frames, Layout, qos0_backlog_max, wire_is_full, write_publish};
 use crate::grant::{Grant, NoLocal};
-use crate::ids::{Lsn, SessionKey};
-use crate::limits::OUTPUT_BYTES_MAX;
+use crate::ids::{Lsn, SessionKey, ShardId};
+use crate::limits::{OUTPUT_BYTES_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::matching::{Matched, ShardSet};
 use crate::message::Passing;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
 use crate::queue::QueueLimits;
-use crate::record::Reached;
+use crate::record::{Origin, Reached};
 use crate::session::{Flight, How, Kept, Session};
 use crate::shard::Shard;
 use crate::time::Instant;
@@ -60,11 +60,8 @@ impl Shard {
         }
         self.journal.close_message(message, origin, out);
         let appended = self.journal.appended();
-        let confirm = receipt.token;
-        for shard in matched.shards.iter() {
-            let (message, reached) = (message.keep(), receipt.reached.clone());
-            out.to_shard(shard, Envelope::Publish { message, confirm, origin, reached });
-            confirms.up(u16::from(confirm.is_some()));
+        if !matched.shards.is_empty() {
+            confirms.up(send_to(matched.shards, message, origin, receipt, out));
         }
         let is_matched = !matched.is_empty();
         self.matching.put_back(slot, matched);
@@ -72,21 +69,28 @@ impl Shard {
         Routed { matched: is_matched, wait: Wait { confirms, ..Wait::for_log(need) } }
     }
 
-    /// A message from another shard: only for this shard's own subscriptions.
-    pub(crate) fn route_local<O: Output>(
+    /// A message from another shard: only for this shard's own subscriptions. `confirm` is answered
+    /// once it is kept where it must be.
+    #[inline(never)]
+    pub(crate) fn route_from<O: Output>(
         &mut self,
+        from: ShardId,
         message: &mut Passing<'_>,
         receipt: &Receipt,
+        confirm: Option<Token>,
         now: Instant,
         out: &mut O,
-    ) -> Lsn {
+    ) {
         let (slot, matched) = self.matching.take(message.topic);
         let before = self.journal.appended();
         self.deliver_all(&matched, message, receipt.reached.as_deref(), now, out);
         self.journal.close_message(message, receipt.origin, out);
         self.matching.put_back(slot, matched);
-        let appended = self.journal.appended();
-        if appended > before { appended } else { Lsn::default() }
+        if let Some(token) = confirm {
+            let appended = self.journal.appended();
+            let need = if appended > before { appended } else { Lsn::default() };
+            self.confirm(from, token, Wait::for_log(need), out);
+        }
     }
 
     fn deliver_all<O: Output>(
@@ -468,6 +472,30 @@ impl Shard {
             });
         }
     }
+}
+
+/// Sends a message to other shards. Returns how many will confirm.
+#[inline(never)]
+fn send_to<O: Output>(
+    shards: ShardSet,
+    message: &mut Passing<'_>,
+    origin: Option<Origin>,
+    receipt: &Receipt,
+    out: &mut O,
+) -> u16 {
+    let confirm = receipt.token;
+    let mut confirms = 0;
+    for shard in shards.iter() {
+        confirms.up(u16::from(confirm.is_some()));
+        let is_small = message.payload.len() < SHARED_PAYLOAD_BYTES_MIN;
+        if is_small && message.kept.is_none() && origin.is_none() && receipt.reached.is_none() {
+            out.message_to_shard(shard, message, confirm);
+        } else {
+            let (message, reached) = (message.keep(), receipt.reached.clone());
+            out.to_shard(shard, Envelope::Publish { message, confirm, origin, reached });
+        }
+    }
+    confirms
 }
 
 /// Ends an exchange that was never put on the wire.

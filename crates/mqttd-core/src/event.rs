@@ -6,8 +6,9 @@ use mqtt_proto::packet::{Connect, Packet};
 use mqtt_proto::{Offence, QoS, ReasonCode};
 
 use crate::authenticate::{Authenticated, Outcome};
-use crate::envelope::Envelope;
-use crate::ids::{ConnectionKey, ListenerId, Lsn};
+use crate::envelope::{Envelope, Token};
+use crate::ids::{ConnectionKey, ListenerId, Lsn, ShardId};
+use crate::message::Passing;
 use crate::settings::Settings;
 
 /// One thing that has happened.
@@ -28,7 +29,10 @@ pub enum Event<'a> {
     /// The answer to [`crate::output::Output::authenticate`].
     Authenticated(ConnectionKey, Outcome<'a>),
     /// From another shard's [`crate::output::Output::to_shard`].
-    FromShard(crate::ids::ShardId, Envelope),
+    FromShard(ShardId, Envelope),
+    /// From another shard's [`crate::output::Output::message_to_shard`]: a message for whatever
+    /// subscriptions this shard has, to be answered if there is a token.
+    MessageFromShard(ShardId, Passing<'a>, Option<Token>),
     /// The records up to this one are kept as the durability level demands.
     Durable(Lsn),
     /// The log refused the records up to this one: what waits for them is not acknowledged.

@@ -43,6 +43,7 @@ mod frames;
 mod grant;
 pub mod ids;
 mod journal;
+pub mod letters;
 pub mod limits;
 mod matching;
 pub mod memory;

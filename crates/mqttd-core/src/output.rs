@@ -1,8 +1,9 @@
 //! Everything that can leave a shard. The body carries it out, the simulator records it.
 
 use crate::authenticate::Reauthentication;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Token};
 use crate::ids::{ConnectionKey, RecordId, ShardId};
+use crate::message::Passing;
 use crate::notice::Notice;
 use crate::wire::WireBuffer;
 
@@ -39,6 +40,14 @@ pub trait Output {
     /// Into another shard's mailbox, in order, at the end of the turn: after the records of the
     /// turn are in the log, and before anything is written to a socket.
     fn to_shard(&mut self, to: ShardId, envelope: Envelope);
+
+    /// A message for another shard, in order with what [`Output::to_shard`] sends there. Nobody here
+    /// has had to keep it: a body that copies it ([`crate::letters::Letters`]) spares it being made
+    /// an owned one.
+    fn message_to_shard(&mut self, to: ShardId, message: &mut Passing<'_>, confirm: Option<Token>) {
+        let message = message.keep();
+        self.to_shard(to, Envelope::Publish { message, confirm, origin: None, reached: None });
+    }
 
     /// Keep this record; a later one with the same identifier replaces it.
     fn put(&mut self, id: RecordId, body: &[u8]);

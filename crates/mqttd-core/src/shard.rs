@@ -148,6 +148,11 @@ impl Shard {
                 self.authenticated(connection, &outcome, now, out);
             }
             Event::FromShard(from, envelope) => self.open(from, envelope, now, out),
+            Event::MessageFromShard(from, message, confirm) => {
+                let memory = self.settings.memory.clone();
+                let mut message = Passing { memory, ..message };
+                self.route_from(from, &mut message, &Receipt::NONE, confirm, now, out);
+            }
             Event::Durable(lsn) => self.durable(lsn, out),
             Event::NotDurable(lsn) => self.not_durable(lsn, out),
             Event::Recovered { complete } => self.recovered(complete, out),
@@ -308,10 +313,7 @@ impl Shard {
             Envelope::Publish { message, confirm, origin, reached } => {
                 let mut passing = Passing::from_message(&message);
                 let receipt = Receipt { token: None, origin, reached };
-                let need = self.route_local(&mut passing, &receipt, now, out);
-                if let Some(token) = confirm {
-                    self.confirm(from, token, Wait::for_log(need), out);
-                }
+                self.route_from(from, &mut passing, &receipt, confirm, now, out);
             }
             Envelope::Directed { to, grant, message, confirm, origin } => {
                 let before = self.journal.appended();

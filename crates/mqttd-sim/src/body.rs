@@ -10,8 +10,10 @@ use std::time::{Duration, Instant as Monotonic};
 use mqtt_proto::Version;
 use mqttd_conf::LogType;
 use mqttd_core::authenticate::Reauthentication;
-use mqttd_core::envelope::Envelope;
+use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
+use mqttd_core::letters::Letters;
+use mqttd_core::message::Passing;
 use mqttd_core::notice::Notice;
 use mqttd_core::settings::Settings;
 use mqttd_core::wire::WireBuffer;
@@ -74,7 +76,7 @@ impl mqttd_durability::Around for Surroundings {
 
 /// One item in a shard's mailbox, as in `mqttd`.
 pub(crate) enum Item {
-    Envelopes(ShardId, Vec<Envelope>),
+    Letters(ShardId, Letters),
     /// The connection with this number.
     Admit(usize),
     Settings(Arc<Settings>, usize),
@@ -170,7 +172,7 @@ pub(crate) struct Out {
     pub(crate) links: BTreeMap<u32, usize>,
     pub(crate) touched: Vec<u32>,
     pub(crate) closed: Vec<u32>,
-    pub(crate) outbox: Vec<Vec<Envelope>>,
+    pub(crate) outbox: Vec<Letters>,
     pub(crate) durability: Option<Durability<Surroundings>>,
     pub(crate) disk: DiskMem,
     pub(crate) appended: Lsn,
@@ -263,6 +265,10 @@ impl Output for Out {
 
     fn to_shard(&mut self, to: ShardId, envelope: Envelope) {
         self.outbox[usize::from(to.0)].push(envelope);
+    }
+
+    fn message_to_shard(&mut self, to: ShardId, message: &mut Passing<'_>, confirm: Option<Token>) {
+        self.outbox[usize::from(to.0)].push_message(message, confirm);
     }
 
     fn put(&mut self, id: RecordId, body: &[u8]) {

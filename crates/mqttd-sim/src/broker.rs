@@ -113,7 +113,7 @@ impl Broker {
                     links: Default::default(),
                     touched: Vec::new(),
                     closed: Vec::new(),
-                    outbox: (0..count).map(|_| Vec::new()).collect(),
+                    outbox: (0..count).map(|_| Default::default()).collect(),
                     durability,
                     disk: self.disks[number].clone(),
                     appended: Lsn::default(),

@@ -83,10 +83,8 @@ impl Broker {
     fn open_mailbox(&mut self, body: &mut Body, shard: usize, history: &mut History) {
         for item in mem::take(&mut self.mail[shard]) {
             match item {
-                Item::Envelopes(from, envelopes) => {
-                    for envelope in envelopes {
-                        self.handle(body, Event::FromShard(from, envelope), history);
-                    }
+                Item::Letters(from, mut letters) => {
+                    letters.open(from, |event| self.handle(body, event, history));
                 }
                 Item::Admit(number) => self.admit(body, number, history),
                 Item::Settings(settings, acl) => {
@@ -255,10 +253,10 @@ impl Broker {
     }
 
     fn send_outbox(&mut self, body: &mut Body, shard: usize) {
-        for (to, envelopes) in body.out.outbox.iter_mut().enumerate() {
-            if !envelopes.is_empty() {
-                let batch = mem::take(envelopes);
-                self.mail[to].push_back(Item::Envelopes(ShardId(shard as u8), batch));
+        for (to, letters) in body.out.outbox.iter_mut().enumerate() {
+            if !letters.is_empty() {
+                let letters = mem::take(letters);
+                self.mail[to].push_back(Item::Letters(ShardId(shard as u8), letters));
                 self.wake(to);
             }
         }

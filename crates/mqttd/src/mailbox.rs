@@ -7,9 +7,9 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use mqtt_net::{Detached, PeerAddress, Stream};
-use mqttd_core::envelope::Envelope;
 use mqttd_core::event::Proof;
 use mqttd_core::ids::{ListenerId, ShardId};
+use mqttd_core::letters::Letters;
 use mqttd_core::settings::Settings;
 use mqttd_core::stats::Stats;
 use mqttd_store::SyncDone;
@@ -28,7 +28,7 @@ pub(crate) enum Item {
     /// What has become of a step of a Client that authenticates again.
     Authenticated(Box<Answer>),
     /// From another shard, in the order it was sent.
-    Envelopes(ShardId, Vec<Envelope>),
+    Letters(ShardId, Letters),
     /// A message of the Server's own, retained.
     Publish { topic: String, payload: Vec<u8>, retain: bool },
     /// A reloaded configuration.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use mqtt_proto::Packet;
 use mqttd_core::authenticate::Reauthentication;
-use mqttd_core::envelope::Envelope;
+use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
+use mqttd_core::letters::Letters;
+use mqttd_core::message::Passing;
 use mqttd_core::notice::Notice;
 use mqttd_core::output::Output;
 use mqttd_core::time::Instant;
@@ -22,6 +24,10 @@ use crate::logging::Logger;
 use crate::mailbox::{Item, Mailbox};
 use crate::wording;
 
+/// The largest letters whose memory is kept; a shard keeps as many as there are shards. A turn under
+/// load has about a hundred kilobytes for another shard.
+const SPARE_LETTERS_BYTES_MAX: usize = 256 * 1024;
+
 /// Everything of a shard's body that the shard writes into.
 pub(crate) struct Body {
     pub(crate) id: ShardId,
@@ -31,7 +37,9 @@ pub(crate) struct Body {
     /// Connections the shard has closed in this turn.
     pub(crate) closed: Vec<u32>,
     /// For each other shard, what it is to be sent.
-    pub(crate) outbox: Vec<Vec<Envelope>>,
+    pub(crate) outbox: Vec<Letters>,
+    /// Empty ones whose memory is used again: what came from other shards and has been opened.
+    pub(super) spare: Vec<Letters>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) durability: Option<Durability>,
     /// Records handed to the log.
@@ -60,11 +68,19 @@ impl Body {
 
     /// Hands what other shards are to be sent to their mailboxes.
     pub(crate) fn send_outbox(&mut self) {
-        for (shard, envelopes) in self.outbox.iter_mut().enumerate() {
-            if !envelopes.is_empty() {
-                let batch = std::mem::take(envelopes);
-                self.mailboxes[shard].send(Item::Envelopes(self.id, batch));
+        for (shard, letters) in self.outbox.iter_mut().enumerate() {
+            if !letters.is_empty() {
+                let spare = self.spare.pop().unwrap_or_default();
+                let letters = std::mem::replace(letters, spare);
+                self.mailboxes[shard].send(Item::Letters(self.id, letters));
             }
+        }
+    }
+
+    /// Keeps the memory of opened letters for those to come.
+    pub(super) fn give_letters(&mut self, letters: Letters) {
+        if self.spare.len() < self.outbox.len() && letters.room() <= SPARE_LETTERS_BYTES_MAX {
+            self.spare.push(letters);
         }
     }
 
@@ -157,6 +173,10 @@ impl Output for Body {
 
     fn to_shard(&mut self, to: ShardId, envelope: Envelope) {
         self.outbox[usize::from(to.0)].push(envelope);
+    }
+
+    fn message_to_shard(&mut self, to: ShardId, message: &mut Passing<'_>, confirm: Option<Token>) {
+        self.outbox[usize::from(to.0)].push_message(message, confirm);
     }
 
     fn put(&mut self, id: RecordId, body: &[u8]) {

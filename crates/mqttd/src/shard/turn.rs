@@ -25,6 +25,7 @@ use mqttd_core::Shard;
 use mqttd_core::authenticate::{Authenticated, Outcome as AuthOutcome};
 use mqttd_core::event::{Admission, Event};
 use mqttd_core::ids::{ConnectionKey, ShardId};
+use mqttd_core::letters::Letters;
 use mqttd_core::settings::Settings;
 use slab::Slab;
 use tokio::sync::oneshot;
@@ -85,7 +86,8 @@ impl ShardTask {
             connections: Slab::new(),
             touched: Vec::new(),
             closed: Vec::new(),
-            outbox: mailboxes.iter().map(|_| Vec::new()).collect(),
+            outbox: mailboxes.iter().map(|_| Letters::default()).collect(),
+            spare: Vec::new(),
             mailboxes,
             durability,
             appended: shard.appended(),
@@ -162,10 +164,9 @@ impl ShardTask {
 
     fn open(&mut self, item: Item) {
         match item {
-            Item::Envelopes(from, envelopes) => {
-                for envelope in envelopes {
-                    self.handle(Event::FromShard(from, envelope));
-                }
+            Item::Letters(from, mut letters) => {
+                letters.open(from, |event| self.handle(event));
+                self.body.give_letters(letters);
             }
             Item::Authenticated(answer) => self.authenticated(*answer),
             Item::Admit(newcomer) => self.admit(*newcomer),
@@ -447,7 +448,7 @@ impl Future for Running {
         let more = task.mailbox.has_items()
             || !task.ready.is_empty()
             || !task.body.touched.is_empty()
-            || task.body.outbox.iter().any(|envelopes| !envelopes.is_empty());
+            || task.body.outbox.iter().any(|letters| !letters.is_empty());
         if more {
             cx.waker().wake_by_ref();
             return Poll::Pending;
