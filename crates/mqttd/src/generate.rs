@@ -29,7 +29,10 @@ const SIGNALS: [(&str, &str); 5] = [
     ),
     ("SIGUSR1", "Bring the log of the persistent state to the device now."),
     ("SIGUSR2", "Write the subscriptions to the standard output."),
-    ("SIGRTMIN", "Open the log file anew, after it has been moved away."),
+    (
+        "SIGRTMIN",
+        "Open the log file anew, after it has been moved away. Signal 34, in a static program 35.",
+    ),
 ];
 
 const ENVIRONMENT: [(&str, &str); 3] = [

@@ -1,5 +1,6 @@
 //! Signals → what the broker is asked to do.
 
+use nix::libc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
@@ -27,9 +28,6 @@ pub(crate) struct Signals {
     real_time: Signal,
 }
 
-/// SIGRTMIN as the C library has it on Linux.
-const SIGRTMIN: i32 = 34;
-
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -38,7 +36,8 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
-            real_time: signal(SignalKind::from_raw(SIGRTMIN))?,
+            // The C library keeps some for itself: it is 34 with glibc, 35 with musl.
+            real_time: signal(SignalKind::from_raw(libc::SIGRTMIN()))?,
         })
     }
 
