@@ -312,6 +312,39 @@ fn no_line_is_lost_when_the_broker_restarts() {
     assert_eq!((code, kept), (0, (0..150).collect()));
 }
 
+/// More messages than there are Packet Identifiers: the end is told by what was published, not by an
+/// identifier, which is somebody else's by then.
+#[test]
+fn all_lines_arrive_when_identifiers_begin_again() {
+    const LINES: usize = 70_000;
+    let (listener, port) = listener();
+    let broker = thread::spawn(move || {
+        let mut stream = accept(&listener);
+        let mut packets = BufReader::new(stream.try_clone().unwrap());
+        let mut acks = Vec::new();
+        let mut payloads = Vec::new();
+        let mut head = [0; 2];
+        while packets.read_exact(&mut head).is_ok() && head[0] == 0x32 {
+            let mut body = vec![0; usize::from(head[1])];
+            packets.read_exact(&mut body).unwrap();
+            acks.extend_from_slice(&[0x40, 2, body[3], body[4]]);
+            payloads.push(String::from_utf8(body.split_off(5)).unwrap());
+            // The window is full, or the client waits for the last ones.
+            if packets.buffer().is_empty() {
+                stream.write_all(&acks).unwrap();
+                acks.clear();
+            }
+        }
+        payloads
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-pub"));
+    command.args(["-p", &port, "-V", "311", "-t", "t", "-q", "1", "-l"]);
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
+    assert_eq!(fed(&mut command, &lines(LINES)), (0, String::new(), String::new()));
+    let payloads = broker.join().unwrap();
+    assert_eq!(payloads.join("\n") + "\n", lines(LINES));
+}
+
 #[test]
 fn signals_end_a_subscriber_in_order() {
     let Some(()) = world::peers() else { return };

@@ -14,7 +14,7 @@ use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use mqtt_proto::connection::{Due, Received};
@@ -37,11 +37,6 @@ use crate::session::{self, Session};
 
 /// Requests taken from the queue in one turn.
 const COMMANDS_PER_TURN: usize = 256;
-
-/// How long acknowledgements are looked for before the task sleeps, while messages wait for them.
-/// Servers send them one by one and at once, and to be woken for each costs more than the rest of
-/// a message's way.
-const LOOK_OUT: Duration = Duration::from_micros(100);
 
 /// With this many bytes waiting for the socket, no more requests are taken.
 const UNWRITTEN_MAX: usize = 256 * 1024;
@@ -185,36 +180,9 @@ impl Driver {
             if self.is_abandoned(link) {
                 return End::Wanted(None);
             }
-            if let Err(lost) = self.wait(link).await {
+            if let Err(lost) = poll_fn(|cx| self.poll_turn(link, cx)).await {
                 return End::Lost(lost);
             }
-        }
-    }
-
-    /// Waits until there is something for the next turn.
-    async fn wait(&mut self, link: &mut Link) -> Result<(), Lost> {
-        let mut look_out_until = None;
-        loop {
-            let may_sleep = match look_out_until {
-                _ if self.held.is_empty() || self.session.sender.in_flight() == 0 => true,
-                Some(until) => Instant::now() >= until,
-                None => {
-                    look_out_until = Some(Instant::now() + LOOK_OUT);
-                    false
-                }
-            };
-            let turn = poll_fn(|cx| match self.poll_turn(link, cx) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending if may_sleep => Poll::Pending,
-                Poll::Pending => Poll::Ready(None),
-            });
-            if let Some(result) = turn.await {
-                return result;
-            }
-            // The Server may be waiting for this very processor.
-            std::thread::yield_now();
-            // Lets other tasks run, and the runtime ask the system what has arrived.
-            tokio::task::yield_now().await;
         }
     }
 
