@@ -7,7 +7,7 @@ use mqtt_proto::QoS;
 
 use crate::checks::{matches, shared_filter};
 use crate::history::Fact;
-use crate::plan::{ACTORS, FILTERS, TOPICS};
+use crate::plan::{FILTERS, TOPICS};
 use crate::world::{Failure, World};
 
 const MESSAGES: usize = 24;
@@ -16,14 +16,14 @@ impl World {
     /// See the file's head.
     pub(crate) fn audit(&mut self) -> Result<(), Failure> {
         self.history.note(self.now, Fact::Step { step: "the books are checked".into() });
-        for who in 0..ACTORS {
+        for who in 0..self.scene.actors {
             for filter in FILTERS.into_iter().chain(["r/#"]) {
                 self.unsubscribe(who, filter);
             }
         }
         self.come_to_rest()?;
         let mut held: Vec<(usize, &str)> = Vec::new();
-        for who in 0..ACTORS {
+        for who in 0..self.scene.actors {
             let chosen: BTreeSet<_> = (0..1 + self.dice.roll(3))
                 .map(|_| self.dice.roll(FILTERS.len() as u64) as usize)
                 .collect();
@@ -36,14 +36,14 @@ impl World {
         self.come_to_rest()?;
         let before = self.broker.stats();
         let (first_copy, first_message) = (self.history.copies.len(), self.history.sent.len());
-        let absent = self.dice.roll(ACTORS as u64) as usize;
+        let absent = self.dice.roll(self.scene.actors as u64) as usize;
         if self.clients[absent].outlives() {
             self.leave(absent, false);
         }
-        self.clients[(absent + 1) % ACTORS].reads = false;
+        self.clients[(absent + 1) % self.scene.actors].reads = false;
         self.pass(300);
         for _ in 0..MESSAGES {
-            let who = self.dice.roll(ACTORS as u64) as usize;
+            let who = self.dice.roll(self.scene.actors as u64) as usize;
             let topic = self.dice.pick(&TOPICS);
             let qos = self.dice.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
             let bytes = self.dice.pick(&[0, 0, 100, 1000]);

@@ -4,7 +4,7 @@
 use mqtt_proto::QoS;
 
 use crate::history::Fact;
-use crate::plan::{ACTORS, Crash, WATCHER};
+use crate::plan::Crash;
 use crate::world::{FRESH, Failure, World};
 
 /// Rounds of 100 ms after which there must be an end.
@@ -63,7 +63,7 @@ impl World {
             client.waits_since = None;
         }
         for _ in 0..ROUNDS_MAX {
-            for who in 0..=WATCHER {
+            for who in self.people() {
                 self.come_back(who);
             }
             let before = self.history.lines.len();
@@ -72,7 +72,7 @@ impl World {
                 return Ok(());
             }
             let fresh = &self.clients[FRESH];
-            let everybody = self.clients[..=WATCHER].iter().all(|client| client.is_quiet());
+            let everybody = self.people().all(|who| self.clients[who].is_quiet());
             let is_quiet = everybody
                 && (fresh.link.is_none() || fresh.is_quiet())
                 && self.history.lines.len() == before;
@@ -102,16 +102,16 @@ impl World {
 
     /// All sessions end and all retained messages go: nothing may be left.
     pub(crate) fn clear(&mut self) -> Result<(), Failure> {
-        for who in 0..ACTORS {
+        for who in 0..self.scene.actors {
             let qos = if who % 2 == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
             self.publish(who, format!("r/{who}"), qos, 0, (true, true, false));
         }
         self.come_to_rest()?;
-        for who in (0..=WATCHER).chain([FRESH]) {
+        for who in self.people().chain([FRESH]) {
             self.connect_to(who, true, 0, true);
         }
         self.pass(1000);
-        for who in (0..=WATCHER).chain([FRESH]) {
+        for who in self.people().chain([FRESH]) {
             self.leave(who, false);
         }
         self.watches = false;

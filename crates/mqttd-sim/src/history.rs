@@ -190,6 +190,8 @@ pub struct History {
     pub(crate) acls: Vec<Vec<(u64, usize)>>,
     /// Disks refused or were slow at some time.
     pub(crate) had_disk_fault: bool,
+    /// How often each kind of event happened, with its Client connected where there must be one.
+    pub tally: std::collections::BTreeMap<&'static str, u64>,
     /// From when until when some log refused.
     pub(crate) refusals: Vec<(u64, u64)>,
     /// Clients that asked for a shared subscription.
@@ -238,6 +240,14 @@ impl History {
     /// Some log refused between these times.
     pub(crate) fn was_refusing(&self, from: u64, to: u64) -> bool {
         self.refusals.iter().any(|(begin, end)| *begin <= to && from <= *end)
+    }
+
+    /// Some log refused the message while its publisher waited for the answer, and it was sent
+    /// again: that is a new attempt wherever the refusal could not be told (`durability.md`).
+    pub(crate) fn is_new_attempt(&self, message: usize) -> bool {
+        let sent = &self.sent[message];
+        let kept_at = sent.kept.map_or(u64::MAX, |(_, at)| at);
+        sent.is_repeated && self.was_refusing(sent.first_at, kept_at)
     }
 
     /// Some crash took something with it that had been promised.

@@ -5,12 +5,14 @@ use mqtt_proto::QoS;
 
 use crate::dice::Dice;
 
-/// Clients that keep to the rules; one more watches the wills, another breaks the rules.
-pub(crate) const ACTORS: usize = 5;
+/// Most Clients that keep to the rules; one more watches the wills, another breaks the rules.
+const ACTORS_MAX: usize = 30;
+/// So many there are in most runs.
+const ACTORS: usize = 5;
 /// The one that sees every will.
-pub(crate) const WATCHER: usize = ACTORS;
+pub(crate) const WATCHER: usize = ACTORS_MAX;
 /// The one that keeps to no rule.
-pub(crate) const ROGUE: usize = ACTORS + 1;
+pub(crate) const ROGUE: usize = ACTORS_MAX + 1;
 
 pub(crate) const TOPICS: [&str; 5] = ["a/b", "a/c", "d", "a", "secret/x"];
 pub(crate) const FILTERS: [&str; 10] =
@@ -30,6 +32,8 @@ pub enum Level {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are settings of the same name")]
 pub struct Scene {
+    /// Clients that keep to the rules.
+    pub actors: usize,
     pub shards: u8,
     pub level: Level,
     pub inflight_max: u16,
@@ -193,10 +197,119 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// All that [`Step::kind`] may say.
+    pub const KINDS: [&str; 34] = [
+        "connect",
+        "connect clean",
+        "publish",
+        "retain",
+        "clear",
+        "subscribe",
+        "subscribe retained",
+        "unsubscribe",
+        "leave",
+        "leave with will",
+        "cut",
+        "vanish",
+        "half-close",
+        "stop reading",
+        "read again",
+        "hold answers",
+        "give answers",
+        "lag",
+        "offend",
+        "reload",
+        "disk full",
+        "disk read-only",
+        "disk slow",
+        "syncs fail",
+        "heal",
+        "killed",
+        "killed at an operation",
+        "killed after commit",
+        "killed after letters",
+        "power cut",
+        "stopped",
+        "clock jump",
+        "flip",
+        "pass",
+    ];
+
+    /// The kinds of event that the step is.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        vec![match self {
+            Self::Connect { clean: true, .. } => "connect clean",
+            Self::Connect { .. } => "connect",
+            Self::Publish { .. } => "publish",
+            Self::Retain { clears: true, .. } => "clear",
+            Self::Retain { .. } => "retain",
+            Self::Subscribe { .. } => "subscribe",
+            Self::SubscribeRetained { .. } => "subscribe retained",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Leave { with_will: true, .. } => "leave with will",
+            Self::Leave { .. } => "leave",
+            Self::Cut { .. } => "cut",
+            Self::Vanish { .. } => "vanish",
+            Self::HalfClose { .. } => "half-close",
+            Self::StopReading { .. } => "stop reading",
+            Self::ReadAgain { .. } => "read again",
+            Self::HoldAnswers { .. } => "hold answers",
+            Self::GiveAnswers { .. } => "give answers",
+            Self::Lag { .. } => "lag",
+            Self::Offend { .. } => "offend",
+            Self::Reload { .. } => "reload",
+            Self::Disk { fault: DiskFault::Full(_) } => "disk full",
+            Self::Disk { fault: DiskFault::ReadOnly } => "disk read-only",
+            Self::Disk { fault: DiskFault::Slow } => "disk slow",
+            Self::Disk { fault: DiskFault::SyncFails } => "syncs fail",
+            Self::Heal => "heal",
+            Self::Pass { .. } => "pass",
+            Self::Crash { how, jump, flips, .. } => {
+                return Self::kinds_of_crash(*how, *jump, *flips);
+            }
+        }]
+    }
+
+    fn kinds_of_crash(how: Crash, jump: i64, flips: Option<u64>) -> Vec<&'static str> {
+        let how = match how {
+            Crash::Killed => "killed",
+            Crash::KilledAt(..) => "killed at an operation",
+            Crash::KilledAfterCommit => "killed after commit",
+            Crash::KilledAfterLetters => "killed after letters",
+            Crash::PowerForgets | Crash::PowerTears(_) | Crash::PowerScatters(_) => "power cut",
+            Crash::Stopped => "stopped",
+        };
+        let jump = (jump != 0).then_some("clock jump");
+        [Some(how), jump, flips.map(|_| "flip")].into_iter().flatten().collect()
+    }
+
+    /// The Client that must be there for it to mean anything.
+    pub(crate) fn actor(&self) -> Option<usize> {
+        match self {
+            Self::Publish { who, .. }
+            | Self::Retain { who, .. }
+            | Self::Subscribe { who, .. }
+            | Self::SubscribeRetained { who }
+            | Self::Unsubscribe { who, .. }
+            | Self::Leave { who, .. }
+            | Self::Cut { who }
+            | Self::Vanish { who }
+            | Self::HalfClose { who }
+            | Self::StopReading { who }
+            | Self::ReadAgain { who }
+            | Self::HoldAnswers { who }
+            | Self::GiveAnswers { who }
+            | Self::Lag { who, .. } => Some(*who),
+            _ => None,
+        }
+    }
+}
+
 /// Everything that the seed decides beforehand.
 pub fn plan(seed: u64) -> Plan {
     let mut dice = Dice::new(seed);
-    let scene = scene(&mut dice);
+    let mut scene = scene(&mut dice);
     // Some worlds never crash, so that nothing there has an excuse.
     let temper = Temper {
         crashes: dice.roll(3) > 0 && scene.level != Level::Off,
@@ -205,9 +318,17 @@ pub fn plan(seed: u64) -> Plan {
         flips: dice.once_in(12),
         rogue: dice.once_in(2),
     };
-    let count = 60 + dice.roll(120);
+    // One run in twenty is long, or has many Clients.
+    let count = match dice.roll(40) {
+        0 => 1000,
+        1 => {
+            scene.actors = ACTORS_MAX;
+            400
+        }
+        _ => 60 + dice.roll(120),
+    };
     let mut steps: Vec<_> =
-        (0..ACTORS).map(|who| Step::Connect { who, clean: false, will_delay: 0 }).collect();
+        (0..scene.actors).map(|who| Step::Connect { who, clean: false, will_delay: 0 }).collect();
     steps.push(Step::Pass { millis: 20 });
     for _ in 0..count {
         steps.push(step(&scene, &temper, &mut dice));
@@ -227,6 +348,7 @@ struct Temper {
 fn scene(dice: &mut Dice) -> Scene {
     let is_bounded = dice.once_in(4);
     Scene {
+        actors: ACTORS,
         shards: 1 + dice.roll(3) as u8,
         level: dice.pick(&[
             Level::Off,
@@ -255,7 +377,7 @@ fn scene(dice: &mut Dice) -> Scene {
 }
 
 fn step(scene: &Scene, temper: &Temper, dice: &mut Dice) -> Step {
-    let who = dice.roll(ACTORS as u64) as usize;
+    let who = dice.roll(scene.actors as u64) as usize;
     match dice.roll(100) {
         0..=24 => Step::Pass {
             millis: match dice.roll(12) {
@@ -349,10 +471,10 @@ pub(crate) const ACLS: [&str; 3] = [
         "topic deny w/#\npattern readwrite #\npattern deny secret/#\n"
     ),
     concat!(
-        "user eve\ntopic write x/#\nuser c1\ntopic deny d\ntopic readwrite #\n",
+        "user eve\ntopic write x/#\ntopic deny r/#\ntopic deny w/#\nuser c1\ntopic deny d\ntopic readwrite #\n",
         "user c0\ntopic readwrite #\nuser c2\ntopic read a/#\ntopic readwrite d\n",
         "topic readwrite r/#\ntopic readwrite w/#\ntopic write secret/#\n",
-        "user c3\ntopic readwrite #\nuser c4\ntopic readwrite #\nuser c5\ntopic readwrite #\n",
-        "user fresh\ntopic readwrite #\n"
+        "user c3\ntopic readwrite #\nuser c4\ntopic readwrite #\nuser c30\ntopic readwrite #\n",
+        "user fresh\ntopic readwrite #\npattern readwrite r/#\npattern readwrite w/#\n"
     ),
 ];

@@ -121,6 +121,12 @@ impl World {
         }
         for step in &plan.steps {
             self.history.note(self.now, Fact::Step { step: format!("{step:?}") });
+            let is_there = step.actor().is_none_or(|who| self.clients[who].is_connected());
+            if is_there && self.broker.is_up() {
+                for kind in step.kinds() {
+                    *self.history.tally.entry(kind).or_default() += 1;
+                }
+            }
             self.act(step);
             self.pass(0);
             if self.is_over || !self.history.offences.is_empty() {
@@ -194,6 +200,11 @@ impl World {
         client.ends = ends;
         let bytes = client.connect(link, (clean, will_delay), self.now, &mut self.history);
         self.broker.links[link].to_broker.send(bytes, self.now);
+    }
+
+    /// Everybody who keeps to the rules from the beginning to the end.
+    pub(crate) fn people(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.scene.actors).chain([WATCHER])
     }
 
     fn open(&mut self, who: usize) -> usize {

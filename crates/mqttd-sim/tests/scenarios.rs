@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers from outside")]
 
-use mqttd_sim::{Crash, Level, Plan, Scene, Step, plan, run};
+use mqttd_sim::{Crash, DiskFault, Level, Plan, Scene, Step, plan, run};
 
 /// A scene with nothing special, and a level.
 fn scene(level: Level) -> Scene {
@@ -49,4 +49,67 @@ fn what_a_killed_broker_wrote_outlives_a_power_cut_after_the_next_start() {
         Step::Pass { millis: 100 },
     ];
     keeps_every_promise(scene(Level::Process), steps);
+}
+
+/// A Client asks for a clean start, and the broker dies before it has read that: the old session is
+/// rightly back, with what its Client had not acknowledged.
+#[test]
+fn a_clean_start_that_was_never_read_ends_no_session() {
+    let mut steps = vec![Step::Connect { who: 1, clean: false, will_delay: 0 }];
+    steps.push(Step::Pass { millis: 50 });
+    steps.push(Step::Retain { who: 1, clears: false });
+    for who in [0, 2, 3, 4] {
+        steps.push(Step::Connect { who, clean: false, will_delay: 0 });
+        steps.push(Step::Pass { millis: 50 });
+        steps.push(Step::HoldAnswers { who });
+        steps.push(Step::SubscribeRetained { who });
+    }
+    steps.push(Step::Pass { millis: 100 });
+    for who in [0, 2, 3, 4] {
+        steps.push(Step::Lag { who, millis: 10 });
+        steps.push(Step::Connect { who, clean: true, will_delay: 0 });
+    }
+    steps.push(crash(Crash::Killed));
+    steps.push(Step::Pass { millis: 100 });
+    let scene = scene(Level::Process);
+    let report = run(&Plan { seed: 1, scene: scene.clone(), steps: steps.clone() });
+    let text = report.history.to_string();
+    assert!(text.contains("present: true"), "no session was back\n{text}");
+    keeps_every_promise(scene, steps);
+}
+
+/// The second clearing finds nothing left to do, but the log has not taken the first.
+#[test]
+fn a_topic_cleared_twice_while_the_log_refuses_is_not_back_after_its_answer() {
+    for shards in 1..=3 {
+        let mut steps = Vec::new();
+        for who in 0..5 {
+            steps.push(Step::Connect { who, clean: false, will_delay: 0 });
+            steps.push(Step::Pass { millis: 20 });
+            steps.push(Step::Retain { who, clears: false });
+        }
+        steps.push(Step::Pass { millis: 100 });
+        steps.push(Step::Disk { fault: DiskFault::ReadOnly });
+        for _ in 0..2 {
+            steps.extend((0..5).map(|who| Step::Retain { who, clears: true }));
+            steps.push(Step::Pass { millis: 20 });
+        }
+        steps.push(crash(Crash::Killed));
+        keeps_every_promise(Scene { shards, ..scene(Level::Process) }, steps);
+    }
+}
+
+/// A session is born and gone while the log refuses: it has nothing to write when it recovers, and
+/// what waits for that must not wait for ever.
+#[test]
+fn a_log_that_recovers_with_nothing_to_write_goes_on() {
+    let mut steps = vec![Step::Disk { fault: DiskFault::ReadOnly }];
+    for clean in [false, true, true] {
+        steps.extend((0..5).map(|who| Step::Connect { who, clean, will_delay: 0 }));
+        steps.push(Step::Pass { millis: 20 });
+    }
+    steps.push(Step::Heal);
+    for level in [Level::Process, Level::Sync] {
+        keeps_every_promise(scene(level), steps.clone());
+    }
 }

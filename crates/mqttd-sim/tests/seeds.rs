@@ -2,7 +2,9 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers from outside")]
 
-use mqttd_sim::{plan, run};
+use std::collections::{BTreeMap, BTreeSet};
+
+use mqttd_sim::{Step, plan, run};
 
 const SEEDS: u64 = 1000;
 /// Tests that run beside each other, each with its part of the seeds.
@@ -41,10 +43,38 @@ fn every_promise_is_kept_in_the_fourth_worlds() {
     part(3);
 }
 
+/// What is planned: no kind of event may be absent from a thousand worlds.
+#[test]
+fn a_thousand_plans_hold_every_kind_of_event() {
+    let mut counts = BTreeMap::new();
+    let mut large = 0;
+    for seed in 1..=SEEDS {
+        let plan = plan(seed);
+        large += u64::from(plan.scene.actors > 20 || plan.steps.len() > 900);
+        for kind in plan.steps.iter().flat_map(Step::kinds) {
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+    }
+    println!("{counts:#?}");
+    let known = BTreeSet::from(Step::KINDS);
+    assert!(counts.keys().all(|kind| known.contains(kind)));
+    let seldom: Vec<_> = known.iter().filter(|kind| counts.get(*kind) < Some(&50)).collect();
+    assert!(seldom.is_empty(), "fewer than 50 times in {SEEDS} plans: {seldom:?}");
+    assert!((20..100).contains(&large), "{large} large worlds");
+}
+
 /// What the worlds hold: a simulator in which nothing happens proves nothing.
 #[test]
 fn the_worlds_are_full() {
-    let all: Vec<_> = (1..=100).map(|seed| run(&plan(seed)).history.to_string()).collect();
+    let histories: Vec<_> = (1..=100).map(|seed| run(&plan(seed)).history).collect();
+    let mut tally = BTreeMap::new();
+    for (kind, count) in histories.iter().flat_map(|history| &history.tally) {
+        *tally.entry(*kind).or_insert(0) += count;
+    }
+    println!("{tally:#?}");
+    let absent = Step::KINDS.iter().filter(|kind| !tally.contains_key(*kind));
+    assert_eq!(absent.count(), 0, "planned and never carried out");
+    let all: Vec<_> = histories.iter().map(ToString::to_string).collect();
     for (what, at_least) in [
         ("Crashes", 60),
         ("Power", 10),

@@ -150,6 +150,36 @@ fn what_was_not_kept_is_lost_and_was_never_acknowledged() {
     bob.expects_nothing();
 }
 
+/// Damage has taken the death of a session that a clean start had ended: the Client has two.
+#[test]
+fn a_session_that_damage_brings_back_is_no_twin_of_the_younger_one() {
+    for shuffle in [0, 0x5555_5555, 0xFFFF_FFFF_FFFF] {
+        let world = World::durable();
+        let old = world.connects(v5("ann").resuming());
+        old.subscribes("old", 1);
+        old.vanishes();
+        world.says("old", "x", false);
+        let before = world.live_records();
+        let new = world.connects(v5("ann").resuming().clean(true));
+        new.subscribes("new", 1);
+        new.vanishes();
+        world.revives(&before);
+        let found = world.restarts_with(shuffle);
+        assert_eq!((found.sessions, found.subscriptions), (1, 1), "the younger one");
+        let ann = world.connects(v5("ann").resuming());
+        assert!(ann.is_resumed());
+        ann.expects_nothing();
+        let bob = world.connects(v5("bob"));
+        bob.sends(publish("old", "y")).sends(publish("new", "y").qos1(1)).hears();
+        ann.expects_under_any_id(publish("new", "y").qos1(1));
+        let ann = world.connects(v5("ann").resuming().clean(true));
+        assert!(!ann.is_resumed(), "a clean start finds nothing");
+        ann.leaves();
+        world.restarts();
+        assert_eq!(world.stats().sessions, 1, "nothing of the old ones is left");
+    }
+}
+
 #[test]
 fn a_refusal_is_told_to_5_0_and_3_1_1_waits_for_better_times() {
     let world = World::durable();

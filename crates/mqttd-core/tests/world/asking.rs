@@ -19,6 +19,15 @@ impl World {
         self.stats().dropped[reason as usize]
     }
 
+    /// Damage: what has died since then is in the logs again.
+    pub fn revives(&self, records: &[(RecordId, Vec<u8>)]) {
+        let mut inner = self.0.borrow_mut();
+        for (id, bytes) in records {
+            let shard = (id.0 >> 56) as usize;
+            inner.body.logs[shard].live.entry(*id).or_insert_with(|| bytes.clone());
+        }
+    }
+
     /// Records kept by the logs.
     pub fn live_records(&self) -> Vec<(RecordId, Vec<u8>)> {
         let inner = self.0.borrow();

@@ -2,10 +2,10 @@
 //! acknowledged publication had replaced before the SUBSCRIBE was sent.
 
 use crate::history::{Copy, History};
-use crate::plan::{ACTORS, Scene};
+use crate::plan::Scene;
 use crate::world::FRESH;
 
-pub(super) fn check(_: &Scene, history: &History) -> Result<(), String> {
+pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
     // Nobody knows what flipped bits have taken.
     if history.is_damaged {
         return Ok(());
@@ -14,7 +14,7 @@ pub(super) fn check(_: &Scene, history: &History) -> Result<(), String> {
         check_copy(history, copy)?;
     }
     if history.subscriptions.iter().any(|subscription| subscription.who == FRESH) {
-        for publisher in 0..ACTORS {
+        for publisher in 0..scene.actors {
             check_last(history, publisher)?;
         }
     }
@@ -47,7 +47,7 @@ fn check_copy(history: &History, copy: &Copy) -> Result<(), String> {
     };
     let kept = last_kept(history, publisher, first);
     match (copy.message, kept) {
-        (Some(value), Some(kept)) if value < kept => {
+        (Some(value), Some(kept)) if value < kept && !history.is_new_attempt(value) => {
             Err(format!("c{} got the retained m{value} after m{kept} was kept", copy.who))
         }
         _ => Ok(()),
@@ -67,6 +67,11 @@ fn check_last(history: &History, publisher: usize) -> Result<(), String> {
             && sent.first < end
             && kept.is_none_or(|kept| *number >= kept)
     });
+    let again = (0..history.sent.len()).filter(|number| {
+        let sent = &history.sent[*number];
+        sent.publisher == publisher && sent.retain && history.is_new_attempt(*number)
+    });
+    let later = later.chain(again.map(|number| (number, &history.sent[number])));
     let mut possible: Vec<_> = later.map(|(n, sent)| (!sent.clears).then_some(n)).collect();
     if kept.is_none() {
         possible.push(None);

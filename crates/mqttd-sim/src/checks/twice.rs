@@ -26,9 +26,7 @@ pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
         let is_forgotten = |at: &u64| sent.qos > QoS::AtMostOnce && history.may_be_forgotten(*at);
         // Delivered from memory, refused by a log, and its publisher could not be told: 3.1.1 of
         // another shard's log, or a connection that was gone. It is a new attempt when repeated.
-        let kept_at = sent.kept.map_or(u64::MAX, |(_, at)| at);
-        let is_new_attempt = sent.is_repeated && history.was_refusing(sent.first_at, kept_at);
-        let is_excused = is_new_attempt || before.iter().all(is_forgotten);
+        let is_excused = history.is_new_attempt(message) || before.iter().all(is_forgotten);
         if !is_excused && !has_shared(history, copy.who) {
             return Err(format!("c{} got m{message} twice on {}", copy.who, copy.topic));
         }
