@@ -10,8 +10,9 @@ use mqttd_core::ids::ConnectionKey;
 use super::connection::{ReadOutcome, State};
 use super::turn::ShardTask;
 
-/// Bytes read from one socket in one turn: as much as the kernel usually has, and little enough
-/// that others get their turn.
+/// Bytes of one read: as much as the kernel usually has, and little enough that others get their
+/// turn. A socket is read at most twice in a turn, the second time only when the first brought less:
+/// with what has arrived meanwhile that is less than twice this much, whatever a Client sends.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// Beginnings of packets up to this size are moved in front of the next read instead of being kept
@@ -209,4 +210,110 @@ impl ShardTask {
 /// Bytes that the packet in `kept` still needs, at least one.
 fn room_for(kept: &[u8]) -> usize {
     Frame::announced_len(kept).map_or(READ_BYTES, |len| len.saturating_sub(kept.len())).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant as Monotonic};
+
+    use mqtt_net::{PeerAddress, Stream};
+    use mqttd_conf::Logging;
+    use mqttd_core::Shard;
+    use mqttd_core::event::Proof;
+    use mqttd_core::ids::{ListenerId, ShardId};
+    use mqttd_core::settings::Settings;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::logging::{Logger, Verbosity};
+    use crate::mailbox::{Item, Mailbox, Newcomer, Transport};
+    use crate::permit::{Permit, Places};
+    use crate::placement::Placement;
+
+    const CONNECT: &[u8] = b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x02me";
+    const PUBLISH: &[u8] = b"\x30\x08\x00\x01tabcde";
+
+    /// The only shard of a broker without listeners.
+    fn shard_task() -> ShardTask {
+        let settings = Arc::new(Settings::default());
+        let logging = Logging { destinations: Vec::new(), ..Logging::default() };
+        let logger = Logger::new(&logging, Verbosity::Quiet).unwrap();
+        let (requests, _) = tokio::sync::mpsc::unbounded_channel();
+        ShardTask::new(
+            Shard::new(ShardId(0), 1, Arc::clone(&settings), 7),
+            ShardId(0),
+            vec![Arc::new(Mailbox::default())],
+            None,
+            settings,
+            (Clock::start(), logger, requests),
+            Arc::new(Placement::new(1)),
+        )
+    }
+
+    /// A Client of the shard; it has the next key.
+    async fn join(task: &mut ShardTask, listener: &TcpListener, client_id: &str) -> TcpStream {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().await.unwrap();
+        let places = Arc::new(Places::default());
+        task.mailbox.send(Item::Admit(Box::new(Newcomer {
+            transport: Transport::Here(Stream::from(stream)),
+            worker: 0,
+            peer: PeerAddress::from(address),
+            listener: ListenerId(0),
+            permit: Permit::take((&places, None), (&places, None)).unwrap(),
+            connect: CONNECT.to_vec(),
+            rest: Vec::new(),
+            client_id: client_id.to_owned(),
+            username: None,
+            proof: Proof::None,
+            settings: Arc::clone(&task.settings),
+            authentication_data: None,
+        })));
+        task.turn(Monotonic::now());
+        client
+    }
+
+    /// PUBLISH packets, until the kernel takes no more. `written`: the bytes it has ever taken.
+    fn flood(client: &mut TcpStream, written: &mut usize) {
+        client.set_nonblocking(true).unwrap();
+        let packets = PUBLISH.repeat(10_000);
+        loop {
+            match client.write(&packets[*written % PUBLISH.len()..]) {
+                Ok(count) => *written += count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_on_one_connection_leaves_a_part_of_every_turn_to_the_others() {
+        let mut task = shard_task();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut loud = join(&mut task, &listener, "loud").await;
+        let mut quiet = join(&mut task, &listener, "quiet").await;
+        let received = |task: &ShardTask, key: usize| {
+            let about = &task.body.connections[key].about;
+            (about.bytes_received as usize, about.packets_received)
+        };
+        let (mut read, mut written) = (received(&task, 0).0, 0);
+        for round in 1..=5 {
+            flood(&mut loud, &mut written);
+            let waits = written + CONNECT.len() - read;
+            assert!(waits > 2 * READ_BYTES, "the kernel holds only {waits} bytes");
+            let packets = received(&task, 1).1;
+            quiet.write_all(PUBLISH).unwrap();
+            // The runtime looks at its sockets when nobody has anything to do.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            task.turn(Monotonic::now());
+            let now = received(&task, 0).0;
+            assert!(now > read && now - read <= 2 * READ_BYTES, "{} bytes in a turn", now - read);
+            assert_eq!(received(&task, 1).1, packets + 1, "round {round}: the quiet one waits");
+            read = now;
+        }
+    }
 }

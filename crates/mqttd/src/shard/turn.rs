@@ -126,7 +126,7 @@ impl ShardTask {
         (&mut self.shard, &mut self.body)
     }
 
-    fn turn(&mut self, begun: Monotonic) {
+    pub(super) fn turn(&mut self, begun: Monotonic) {
         self.body.now = self.clock.at(begun);
         self.open_mailbox();
         self.tick();
