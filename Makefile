@@ -60,11 +60,18 @@ psk: build
 deb: psk ## Debian packages for this machine's architecture, into target/debian
 	@scripts/deb/build
 
-oci: psk ## container image (an OCI layout), into target/oci
-	@scripts/oci/build
+# The compilers are Debian's, in a root of their own.
+deb-arm64 deb-armhf: deb-%: ## the same for other architectures: Raspberry Pi OS, 64 or 32 bits
+	@scripts/cross/deb $*
+
+tarball: ## static programs for any Linux, into target/tarball (ARCH="amd64 arm64 armv7 armv6")
+	@scripts/static/tarball $(or $(ARCH),amd64)
+
+oci: ## container image (an OCI layout), into target/oci (ARCH="amd64 arm64")
+	@scripts/oci/build $(or $(ARCH),amd64 arm64)
 
 clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
 .PHONY: help run test sim fuzz-smoke hostile mutants check fmt build psk docs install bench \
-	bench-count deb oci clean
+	bench-count deb deb-arm64 deb-armhf tarball oci clean
