@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use world::terminal::Terminal;
 use world::{World, finish, run, said};
 
 fn piped(command: &mut Command) -> Child {
@@ -382,34 +383,14 @@ fn colours_show_on_a_terminal_unless_no_color_is_set() {
     let Some(()) = world::peers() else { return };
     let world = World::open();
     world.retain(&["-t", "c", "-m", "x"]);
-    let script = r#"
-import os, pty, sys
-pid, fd = pty.fork()
-if pid == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-out = b""
-try:
-    while True:
-        more = os.read(fd, 1000)
-        if not more: break
-        out += more
-except OSError:
-    pass
-sys.stdout.buffer.write(out)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"#;
-    let port = world.port.to_string();
     let shown = |set: Option<&str>| {
-        let mut command = Command::new("python3");
-        command
-            .args(["-c", script, env!("CARGO_BIN_EXE_mqtt-sub"), "-p", &port])
-            .args(["-t", "c", "-v", "-C", "1", "-W", "15"])
-            .env_remove("NO_COLOR");
+        let mut command = world.ours("sub");
+        command.args(["-t", "c", "-v", "-C", "1", "-W", "15"]).env_remove("NO_COLOR");
         command.envs(set.map(|value| ("NO_COLOR", value)));
-        said(&run(&mut command))
+        Terminal::start(&command).ends()
     };
-    assert_eq!(shown(None), (0, "\u{1b}[36mc\u{1b}[0m x\r\n".to_owned(), String::new()));
-    assert_eq!(shown(Some("1")), (0, "c x\r\n".to_owned(), String::new()));
+    assert_eq!(shown(None), (0, "\u{1b}[36mc\u{1b}[0m x\r\n".to_owned()));
+    assert_eq!(shown(Some("1")), (0, "c x\r\n".to_owned()));
     // An empty one counts as not set (no-color.org).
     assert!(shown(Some("")).1.contains("\u{1b}[36m"));
 }

@@ -2,6 +2,8 @@
 //! Debian's beside them.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod terminal;
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
