@@ -56,7 +56,7 @@ pub const MANUALS: &[Manual] = &[
         name: "mqtt-ctrl",
         letter: 'c',
         command: CtrlCli::command,
-        sections: &[CTRL_COMMANDS, CTRL_FILES, ENVIRONMENT, CTRL_EXIT],
+        sections: &[CTRL_COMMANDS, CTRL_SHELL, CTRL_FILES, ENVIRONMENT, CTRL_EXIT],
     },
     Manual {
         name: "mqtt-passwd",
@@ -235,21 +235,52 @@ const CTRL_COMMANDS: Section = Section {
     title: "Commands",
     text: "The words behind the flags are a module, a command and what it wants. With \
            \"dynsec help\" the tool lists all commands of dynamic security with their words. The \
-           broker has to have Mosquitto's mosquitto_dynamic_security plugin, or enable_control_api \
-           for the module broker; mqttd has neither yet, and the tool says so.\n\
+           broker has to have the plugin mosquitto_dynamic_security in its configuration, or \
+           enable_control_api for the module broker; the tool says so when nobody answers, in 5.0 \
+           at once, in 3.x three seconds after the broker has acknowledged the command.\n\
            setDefaultACLAccess says allow true or false, which the plugin understands; \
            mosquitto_ctrl 2.0.11 says access, which it does not. A password that is not given is \
            asked for.",
     rows: &[
         ("dynsec init FILE ADMIN [PASSWORD]", "write a first file, readable by its owner only"),
-        ("dynsec createClient USER [-c ID] [-p PASSWORD]", "and the other commands for users"),
+        ("dynsec createClient USER [-i ID] [-p PASSWORD]", "and the other commands for users"),
         ("dynsec createGroup GROUP", "and the other commands for groups"),
         ("dynsec createRole ROLE", "and the other commands for roles"),
+        (
+            "-f FILE dynsec setClientPassword USER [PASSWORD] [-i ITERATIONS]",
+            "changes the file while no broker uses it (2.1)",
+        ),
         ("broker listListeners", "ports, protocols and addresses (2.1)"),
         ("broker listPlugins", "plugins and the topics they listen on (2.1)"),
     ],
 };
 
+const CTRL_SHELL: Section = Section {
+    title: "One command after the other",
+    text: "Without a module the tool asks for commands, as mosquitto_ctrl 2.1 does. It connects at \
+           once when -h, -p, -L or --unix is given. On a terminal the arrow keys bring earlier lines \
+           back and the tab key completes commands, users, groups, roles and kinds of access; the \
+           history is kept in memory only, since there may be passwords in it. From a pipe the \
+           commands are read as lines, and the first that fails ends the tool with its exit code.",
+    rows: &[
+        ("help [COMMAND]", "what can be typed here"),
+        ("auth [USER]", "log in with a user; asks for the password"),
+        ("connect [URL]", "mqtt://, mqtts://, ws:// or wss://HOST[:PORT]"),
+        ("dynsec, broker", "enter a module; its commands are those above, without its name"),
+        (
+            "addRoleACL ROLE ACLTYPE allow|deny [PRIORITY] TOPIC",
+            "the topic is last here; the other order is taken too",
+        ),
+        ("createClient USER [PASSWORD [ID]]", "without flags here"),
+        ("getDetails", "how many users, groups and roles there are"),
+        (
+            "modifyClient|modifyGroup|modifyRole NAME textName|textDescription TEXT",
+            "texts of your own",
+        ),
+        ("modifyRole ROLE allowWildcardSubs true|false", "may its members subscribe to wildcards"),
+        ("return, disconnect, exit", "leave the module, the broker, the tool"),
+    ],
+};
 const CTRL_FILES: Section = Section {
     title: "Files",
     text: FILES.text,

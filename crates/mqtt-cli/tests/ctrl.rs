@@ -10,8 +10,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use world::terminal::Terminal;
 use world::{World, run, said};
 
 const PLUGIN: &str = "mosquitto_dynamic_security.so";
@@ -266,7 +268,7 @@ fn options_come_from_mosquittos_file_too() {
     assert_eq!(said(&listed), (0, "admin\n".into(), String::new()));
 }
 
-/// A broker without the plugin: said at once or after ten seconds, never waited for.
+/// A broker without the plugin: said at once or, where the protocol has no words for it, soon.
 #[test]
 fn a_broker_without_dynamic_security_is_told_apart() {
     let Some(()) = world::peers() else { return };
@@ -281,11 +283,203 @@ fn a_broker_without_dynamic_security_is_told_apart() {
     }
 }
 
+/// In 3.1.1 nothing but silence says that nobody listens.
+#[test]
+fn silence_after_the_acknowledgement_is_not_waited_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 1000];
+        for answer in [&b"\x20\x02\0\0"[..], b"\x90\x03\0\x01\x01", b"\x40\x02\0\x01"] {
+            assert_ne!(stream.read(&mut bytes).unwrap(), 0);
+            stream.write_all(answer).unwrap();
+        }
+        let acknowledged = Instant::now();
+        // Until the tool goes.
+        while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        acknowledged.elapsed()
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-ctrl"));
+    command.args(["-p", &port, "-V", "311", "dynsec", "listRoles"]).stdin(Stdio::null());
+    let (code, _, err) = said(&run(command.env("XDG_CONFIG_HOME", "/nonexistent")));
+    assert!(code == 1 && err.contains("it has no dynamic security"), "{err}");
+    // Three seconds; ten without the acknowledgement.
+    assert!(broker.join().unwrap() < Duration::from_secs(9));
+}
+
+#[test]
+fn the_shell_logs_in_connects_completes_and_obeys() {
+    let Some(plugin) = plugin() else { return };
+    let world = dynamic(&plugin, ours);
+    let url = format!("mqtt://127.0.0.1:{}", world.port);
+    // No flags at all: those of `ours` say where to connect.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-ctrl"));
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
+    let mut shell = Terminal::start(&command);
+    shell.shows("> ");
+    shell.types("help");
+    shell.shows("connect [URL]");
+    shell.types("auth");
+    shell.shows("username: ");
+    shell.types("admin");
+    shell.shows("Password for admin: ");
+    shell.types("secret:secret");
+    shell.shows("> ");
+    shell.types(&format!("connect {url}"));
+    shell.shows(&format!("{url}> "));
+    shell.types("listClients");
+    shell.shows("Unknown command 'listClients'");
+    shell.types("dynsec");
+    shell.shows(&format!("{url}|dynsec> "));
+    shell.types("createRole reader");
+    shell.shows("OK");
+    shell.types("addRoleACL reader subscribePattern allow 3 news/#");
+    shell.shows("OK");
+    shell.types("createClient zoe hidden");
+    shell.shows("OK");
+    // Names of users and roles are completed, also those that have just been made.
+    shell.types("addcl\t");
+    shell.shows("addClientRole");
+    shell.types(" z\t");
+    shell.shows("zoe");
+    shell.types(" re\t");
+    shell.shows("reader");
+    shell.types("");
+    shell.shows("OK");
+    shell.types("getClient zoe");
+    shell.shows("Roles:    reader (priority: -1)");
+    shell.types("getRole reader");
+    shell.shows("subscribePattern     : allow : news/# (priority: 3)");
+    shell.types("getClient nobody");
+    shell.shows("Error: Client not found");
+    shell.types("setClientPassword zoe");
+    shell.shows("New password for zoe: ");
+    shell.types("secret:later");
+    shell.shows("Reenter password for zoe: ");
+    shell.types("secret:later");
+    shell.shows("OK");
+    shell.types("modifyClient zoe textName Zoe from next door");
+    shell.shows("OK");
+    shell.types("return");
+    shell.shows(&format!("{url}> "));
+    shell.types("disconnect");
+    shell.shows("> ");
+    shell.types("exit");
+    let (code, shown) = shell.ends();
+    assert!(code == 0 && !shown.contains("later"), "{code}: {shown}");
+    let login = ["-u", "zoe", "-P", "later", "dynsec", "listRoles"];
+    let refused = said(&run(ours(&world).args(login)));
+    assert_eq!(refused.2, "Subscribe error: Not authorized\n", "zoe is in, with few rights");
+}
+
+#[test]
+fn the_shell_reads_scripts_too() {
+    let Some(plugin) = plugin() else { return };
+    let world = dynamic(&plugin, ours);
+    let login = ["-u", "admin", "-P", "secret"];
+    let done = fed(&mut ours(&world), &login, b"dynsec\ncreateGroup g\nlistGroups\n");
+    assert_eq!(done, (0, "OK\ng\n".into(), String::new()));
+    // The first mistake ends it.
+    let failed = fed(&mut ours(&world), &login, b"dynsec\ngetGroup h\ndeleteGroup g\n");
+    assert_eq!(failed, (1, String::new(), "getGroup: Error: Group not found\n".into()));
+    let unknown = fed(&mut ours(&world), &login, b"nonsense\n");
+    assert_eq!(unknown.0, 13, "{unknown:?}");
+    let wrong = fed(&mut ours(&world), &["-u", "admin", "-P", "wrong"], b"dynsec\n");
+    assert_eq!(wrong, (1, String::new(), "Connection error: Not authorized\n".into()));
+}
+
+#[test]
+fn a_password_is_set_in_the_file_without_a_broker() {
+    let Some(plugin) = plugin() else { return };
+    let world = World::open();
+    let path = world.folder.path().join("dynsec.json");
+    let file = path.to_str().unwrap();
+    let made = run(ours(&world).args(["dynsec", "init", file, "admin", "first"]));
+    assert_eq!(said(&made).0, 0);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let set = |words: &[&str]| {
+        let mut command = ours(&world);
+        said(&run(command.args(["-f", file, "dynsec", "setClientPassword"]).args(words)))
+    };
+    assert_eq!(set(&["admin", "second", "-i", "77"]), (0, String::new(), String::new()));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"iterations\":\t77") || text.contains("\"iterations\": 77"), "{text}");
+    let asked = ["-f", file, "dynsec", "setClientPassword", "admin"];
+    assert_eq!(fed(&mut ours(&world), &asked, b"third\nthird\n").0, 0);
+    // A broker takes the file.
+    let lines = format!("plugin {plugin}\nplugin_opt_config_file {file}\n");
+    let world = world.restarted_with(&lines);
+    let listed = |password: &str| {
+        let login = ["-u", "admin", "-P", password, "dynsec", "listRoles"];
+        said(&run(ours(&world).args(login))).0
+    };
+    assert_eq!((listed("third"), listed("second")), (0, 1));
+    // The form of 2.1 stays what it is.
+    let newer = world.folder.path().join("newer.json");
+    fs::write(&newer, r#"{"clients":[{"username":"a","encoded_password":"x","roles":[]}]}"#)
+        .unwrap();
+    let newer = newer.to_str().unwrap();
+    let words = ["-f", newer, "dynsec", "setClientPassword", "a", "pw"];
+    assert_eq!(said(&run(ours(&world).args(words))).0, 0);
+    let tree: Value = serde_json::from_str(&fs::read_to_string(newer).unwrap()).unwrap();
+    let client = tree["clients"][0].as_object().unwrap();
+    assert!(client["encoded_password"].as_str().unwrap().starts_with("$7$"), "{client:?}");
+    assert_eq!(client.keys().collect::<Vec<_>>(), ["username", "encoded_password", "roles"]);
+}
+
+#[test]
+fn a_file_that_is_none_of_dynamic_security_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let file = path.to_str().unwrap().to_owned();
+    let set = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-ctrl"));
+        command.args(["-f", &file]).args(words).env("XDG_CONFIG_HOME", "/nonexistent");
+        let (code, _, err) = said(&run(command.stdin(Stdio::null())));
+        (code, err)
+    };
+    let words = ["dynsec", "setClientPassword", "u", "pw"];
+    assert_eq!(set(&words), (3, format!("Error: Unable to open {file}.\n")));
+    for (contents, code, said) in [
+        ("", 3, "is empty"),
+        ("{", 3, "is not valid JSON"),
+        ("{}", 3, "is not a valid dynamic-security config file"),
+        (r#"{"clients":[]}"#, 1, "Client u not found"),
+    ] {
+        fs::write(&path, contents).unwrap();
+        let (got, err) = set(&words);
+        assert!(got == code && err.contains(said), "{contents}: {got} {err}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), contents);
+    }
+    for (words, text) in [
+        (&["dynsec", "setClientPassword", "u", "pw", "-i"][..], "no iterations provided"),
+        (&["dynsec", "setClientPassword", "u", "pw", "-i", "0"], "above 0"),
+        (&["dynsec", "setClientPassword", "u", "pw", "x"], "Unknown argument: x"),
+        (&["dynsec", "setClientPassword"], "USERNAME is missing"),
+    ] {
+        let (code, err) = set(words);
+        assert!(code == 3 && err.contains(text), "{words:?}: {code} {err}");
+    }
+    let (code, err) = set(&["dynsec", "listRoles"]);
+    assert!(code == 1 && err.contains("setClientPassword only"), "{code} {err}");
+    // A symbolic link is not followed by surprise.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-ctrl"));
+    let (code, _, err) = said(&run(command.arg("-f").arg(&link).args(words)));
+    assert!(code == 1 && err.contains("symbolic link"), "{code} {err}");
+}
+
 /// A broker that says in its PUBACK that nobody listens, as mqttd does.
 #[test]
 fn no_matching_subscribers_means_no_dynamic_security() {
-    let (code, err) = scripted(&[b"\x40\x03\0\x02\x10"]);
-    assert!(code == 1 && err.contains("mqttd has not got it yet"), "{err}");
+    let start = Instant::now();
+    let (code, err) = scripted(&[b"\x40\x03\0\x01\x10"]);
+    assert!(code == 1 && err.contains("it has no dynamic security"), "{err}");
+    // Without a wait.
+    assert!(start.elapsed() < Duration::from_secs(3));
     // The answer of 2.1 for an endpoint that it does not have.
     let topic = b"$CONTROL/dynamic-security/v1/response";
     let error = br#"{"error":"endpoint not available"}"#;
@@ -293,7 +487,7 @@ fn no_matching_subscribers_means_no_dynamic_security() {
     answer.extend_from_slice(topic);
     answer.push(0);
     answer.extend_from_slice(error);
-    let (code, err) = scripted(&[b"\x40\x02\0\x02", &answer]);
+    let (code, err) = scripted(&[b"\x40\x02\0\x01", &answer]);
     assert_eq!((code, err.as_str()), (1, "Error: endpoint not available\n"));
 }
 

@@ -14,9 +14,9 @@ use crate::exit::Failure;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Broker to connect to
-    #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
-    pub host: String,
+    /// Broker to connect to; localhost unless given
+    #[arg(short = 'h', long, value_name = "HOST")]
+    pub host: Option<String>,
     /// Port; 1883, or 8883 with TLS, unless given
     #[arg(short = 'p', long, value_name = "PORT", value_parser = parse::port)]
     pub port: Option<u16>,
@@ -76,13 +76,18 @@ impl ConnectionArgs {
         Ok(options)
     }
 
+    /// The name of the broker's host.
+    pub fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or("localhost")
+    }
+
     fn transport(&self, persona: &Persona, tls: &TlsArgs) -> Result<Transport, Failure> {
         let port = self.port.filter(|&port| port != 0);
         let mut transport = match &self.unix {
             Some(path) => Transport::unix(path),
             None => {
                 let is_tls = tls.is_wanted(port);
-                Transport::tcp(self.host.clone(), port.unwrap_or(if is_tls { 8883 } else { 1883 }))
+                Transport::tcp(self.host(), port.unwrap_or(if is_tls { 8883 } else { 1883 }))
             }
         };
         transport.tls = tls.tls(port, persona)?;

@@ -132,6 +132,9 @@ pub const FLAGS: &[Flag] = {
         row(&["-e"], "r", V2_0, ""),
         row(&["--latency"], "r", V2_1, ""),
 
+        row(&["-f"], "c", V2_1, "the file is replaced in one step and keeps its mode and owner"),
+        row(&["-v", "--verbose"], "c", V2_0, "without effect"),
+
         row(&["-b"], "w", V2_0, ""),
         row(&["-c"], "w", V2_0, "overwrites, as 2.0 does and 2.1 no longer; a file with users is \
             kept as FILE.backup"),

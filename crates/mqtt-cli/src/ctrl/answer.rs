@@ -16,7 +16,11 @@ pub fn print(answer: &[u8]) -> Result<(), Failure> {
     io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::new(format!("Error: {error}")))
 }
 
-fn shown(answer: &[u8]) -> Result<String, Failure> {
+/// An answer as text; empty when there is nothing to say about a success.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn shown(answer: &[u8]) -> Result<String, Failure> {
     let answer: Value =
         serde_json::from_slice(answer).map_err(|_| Failure::new("Error: Payload not JSON."))?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
@@ -41,6 +45,7 @@ fn shown(answer: &[u8]) -> Result<String, Failure> {
             Ok(format!("{}\n", member(group, "groupname")))
         }
         "getdefaultaclaccess" => defaults(data()?),
+        "getdetails" => details(data()?),
         "listplugins" => plugins(data()?),
         "listlisteners" => listeners(data()?),
         _ => Ok(String::new()),
@@ -89,6 +94,12 @@ fn client(data: &Value) -> Result<String, Failure> {
     }
     text.push_str(&named("Roles:", 9, client, "roles", "rolename"));
     text.push_str(&named("Groups:", 9, client, "groups", "groupname"));
+    // Since 2.1.
+    let connections = client.get("connections").and_then(Value::as_array).into_iter().flatten();
+    for (index, connection) in connections.enumerate() {
+        let label = if index == 0 { "Connections:" } else { "" };
+        text.push_str(&format!("{label:<12} {}\n", member(connection, "address")));
+    }
     Ok(text)
 }
 
@@ -127,6 +138,24 @@ fn access(acl: &Value) -> &'static str {
 fn defaults(data: &Value) -> Result<String, Failure> {
     let acls = list(data, "acls")?.iter();
     Ok(acls.map(|acl| format!("{:<20} : {}\n", member(acl, "acltype"), access(acl))).collect())
+}
+
+fn details(data: &Value) -> Result<String, Failure> {
+    let rows = [
+        ("Client count:", "clientCount"),
+        ("Group count:", "groupCount"),
+        ("Role count:", "roleCount"),
+        ("Change index:", "changeIndex"),
+    ];
+    let row = |(label, key): (&str, &str)| {
+        format!("{label:<14} {}\n", data.get(key).and_then(Value::as_i64).unwrap_or_default())
+    };
+    Ok(rows.map(row).concat())
+}
+
+/// The names in an answer to listClients, listGroups or listRoles.
+pub(super) fn listed(answer: &[u8]) -> Vec<String> {
+    shown(answer).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn plugins(data: &Value) -> Result<String, Failure> {

@@ -1,6 +1,8 @@
 //! The command line of `mqtt-ctrl`: flags about the connection, then a module, a command and its
 //! words.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use mqtt_client::QoS;
 
@@ -22,8 +24,10 @@ Examples:
   mqtt-ctrl -u admin dynsec addClientRole sensor readings
   mqtt-ctrl -h broker --tls -u admin dynsec listClients
   mqtt-ctrl -u admin broker listListeners
+  mqtt-ctrl -f users.json dynsec setClientPassword sensor     while the broker is down
+  mqtt-ctrl -h broker -u admin                                commands one after the other
 
-The broker has to run Mosquitto's plugin for dynamic security; mqttd has none yet.";
+The broker needs the line \"plugin …/mosquitto_dynamic_security.so\" in its configuration.";
 
 /// `mqtt-ctrl` changes a running broker.
 #[derive(Parser, Debug)]
@@ -34,7 +38,9 @@ The broker has to run Mosquitto's plugin for dynamic security; mqttd has none ye
     about = "Administer the users and roles of a running broker",
     override_usage = "mqtt-ctrl [-h HOST] [-u USERNAME] dynsec COMMAND [WORD]…\n       \
         mqtt-ctrl [-h HOST] [-u USERNAME] broker COMMAND\n       \
-        mqtt-ctrl dynsec init FILE ADMIN [PASSWORD]",
+        mqtt-ctrl dynsec init FILE ADMIN [PASSWORD]\n       \
+        mqtt-ctrl -f FILE dynsec setClientPassword USERNAME [PASSWORD] [-i ITERATIONS]\n       \
+        mqtt-ctrl [-h HOST] [-u USERNAME]   (asks for commands)",
     after_help = AFTER,
     disable_help_flag = true,
     disable_version_flag = true,
@@ -49,6 +55,12 @@ pub struct CtrlCli {
         help_heading = "Connection"
     )]
     pub qos: QoS,
+    /// Change FILE of dynamic security instead of asking a broker (setClientPassword)
+    #[arg(short = 'f', long, value_name = "FILE", help_heading = "General")]
+    pub file: Option<PathBuf>,
+    /// Without effect, as there
+    #[arg(short = 'v', long, hide = true)]
+    pub verbose: bool,
     #[command(flatten)]
     pub secret: SecretArgs,
     #[command(flatten)]

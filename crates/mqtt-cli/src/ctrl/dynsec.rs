@@ -51,7 +51,7 @@ const GENERAL: &[Row] = &[
 
 #[rustfmt::skip]
 const CLIENTS: &[Row] = &[
-    row("createClient", "add a user; -c ties it to a client id, -p gives the password", &[USER]),
+    row("createClient", "add a user; -i ties it to a client id, -p gives the password", &[USER]),
     row("deleteClient", "remove a user", &[USER]),
     row("setClientPassword", "asks for the password unless it is given", &[USER, Word::Password]),
     row("setClientId", "tie a user to a client id, or to none", &[USER, Word::Perhaps("clientid")]),
@@ -121,7 +121,7 @@ pub fn request(command: &str, words: &[String]) -> Result<Value, Failure> {
     }
 }
 
-/// `createClient USER [-c CLIENTID] [-p PASSWORD]`.
+/// `createClient USER [-i CLIENTID] [-p PASSWORD]`.
 fn create_client(words: &[String]) -> Result<Value, Failure> {
     let [user, flags @ ..] = words else {
         return Err(wrong("createClient", "USERNAME is missing"));
@@ -130,9 +130,9 @@ fn create_client(words: &[String]) -> Result<Value, Failure> {
     let mut flags = flags.iter();
     while let Some(flag) = flags.next() {
         let (place, what) = match flag.as_str() {
-            "-c" => (&mut client_id, "clientid"),
+            "-c" | "-i" => (&mut client_id, "clientid"),
             "-p" => (&mut password, "password"),
-            other => return Err(wrong("createClient", &format!("'{other}' is neither -c nor -p"))),
+            other => return Err(wrong("createClient", &format!("'{other}' is neither -i nor -p"))),
         };
         let value = flags.next().ok_or_else(|| Failure {
             text: format!("Error: {flag} argument given, but no {what} provided.\n{WRONG}"),
@@ -229,7 +229,7 @@ impl Row {
 
     fn shown(&self) -> String {
         let words: Vec<String> = self.words.iter().map(|word| word.shown()).collect();
-        let flags = if self.name == "createClient" { " [-c CLIENTID] [-p PASSWORD]" } else { "" };
+        let flags = if self.name == "createClient" { " [-i CLIENTID] [-p PASSWORD]" } else { "" };
         format!("{} {}{flags}", self.name, words.join(" ")).trim_end().to_owned()
     }
 }
@@ -255,11 +255,54 @@ fn wrong(command: &str, what: &str) -> Failure {
     Failure { text, exit: Exit::Arguments }
 }
 
+/// What can be typed in the place of a word, and where its names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    Clients,
+    Groups,
+    Roles,
+    Of(&'static [&'static str]),
+    Anything,
+}
+
+/// The names of all commands.
+pub(super) fn commands() -> impl Iterator<Item = &'static str> {
+    [GENERAL, CLIENTS, GROUPS, ROLES].into_iter().flatten().map(|row| row.name)
+}
+
+/// The words of a command, in their order.
+pub(super) fn choices(command: &str) -> Vec<Choice> {
+    let mut rows = [GENERAL, CLIENTS, GROUPS, ROLES].into_iter().flatten();
+    let Some(row) = rows.find(|row| row.name.eq_ignore_ascii_case(command)) else {
+        return Vec::new();
+    };
+    let is_new = |index| index == 0 && row.name.starts_with("create");
+    let choice = |(index, word): (usize, &Word)| match *word {
+        _ if is_new(index) => Choice::Anything,
+        USER => Choice::Clients,
+        GROUP => Choice::Groups,
+        ROLE => Choice::Roles,
+        Word::AclType if row.name == "setDefaultACLAccess" => Choice::Of(&DEFAULT_ACL_TYPES),
+        Word::AclType => Choice::Of(&ACL_TYPES),
+        Word::Allow => Choice::Of(&["allow", "deny"]),
+        _ => Choice::Anything,
+    };
+    row.words.iter().enumerate().map(choice).collect()
+}
+
+/// How a command is written and what it is for.
+pub(super) fn usage(command: &str) -> Option<String> {
+    let mut rows = [GENERAL, CLIENTS, GROUPS, ROLES].into_iter().flatten();
+    let row = rows.find(|row| row.name.eq_ignore_ascii_case(command))?;
+    Some(format!("{}    {}", row.shown(), row.about).trim_end().to_owned())
+}
+
 /// What `dynsec help` prints.
 pub fn help(tool: &str) -> String {
     let mut text = format!(
         "Begin with a file that the broker's plugin reads:\n  {tool} dynsec init FILE ADMIN \
-         [PASSWORD]\n"
+         [PASSWORD]\nA new password for somebody in that file, without a broker:\n  {tool} -f FILE \
+         dynsec setClientPassword USERNAME [PASSWORD] [-i ITERATIONS]\n"
     );
     let parts = [("General", GENERAL), ("Users", CLIENTS), ("Groups", GROUPS), ("Roles", ROLES)];
     for (title, rows) in parts {

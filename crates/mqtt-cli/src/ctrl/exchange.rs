@@ -1,10 +1,10 @@
-//! One request and its answer: connect, subscribe to the answers, publish, wait.
+//! Requests and their answers: connect, subscribe to the answers, publish, wait.
 
 use std::time::Duration;
 
 use mqtt_client::{Client, ConnectError, Event, Incoming, Publish, QoS, ReasonCode, Version};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Endpoint;
 use super::args::CtrlCli;
@@ -13,9 +13,21 @@ use crate::args::Persona;
 use crate::debug;
 use crate::exit::{Exit, Failure, capitalised};
 
-/// How long the broker may take for its answer. Mosquitto's plugin answers before it does anything
-/// else.
+/// How long the broker may take for its answer in all.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long, once it has acknowledged the command. Mosquitto's plugin answers before it
+/// acknowledges; in 3.x nothing else tells that nobody listens to commands.
+const ANSWER_AFTER_ACK: Duration = Duration::from_secs(3);
+
+/// A connection for commands.
+pub(super) struct Session {
+    client: Client,
+    incoming: Incoming,
+    qos: QoS,
+    /// Topics of answers that are subscribed to.
+    subscribed: Vec<String>,
+}
 
 /// Sends the command and waits for what the broker says about it.
 ///
@@ -27,39 +39,67 @@ pub async fn exchange(
     endpoint: Endpoint,
     command: &Value,
 ) -> Result<Vec<u8>, Failure> {
-    let version = cli.connection.protocol_version.unwrap_or(Version::V5);
-    let mut options = cli.connection.options(persona, &cli.tls, &cli.secret, version)?;
-    if options.username.is_some() && options.password.is_none() && options.authentication.is_none()
-    {
-        let user = options.username.as_deref().unwrap_or_default();
-        options.password = Some(prompt::password(user)?.into());
-    }
-    options.reconnect = None;
-    if cli.general.debug {
-        options.trace = Some(debug::trace(&options.client_id));
-    }
-    let connected = Client::connect(options).await;
-    let (client, incoming) = connected.map_err(|error| not_connected(&error, persona))?;
-    let work = ask(&client, incoming, cli.qos, endpoint, command);
     let stop = crate::run::stop_signal()?;
+    let mut session = Session::open(cli, persona, false).await?;
     let answer = tokio::select! {
-        answer = timeout(ANSWER_TIMEOUT, work) => answer.unwrap_or_else(|_| Err(absent(endpoint))),
+        answer = session.ask(endpoint, command) => answer,
         () = stop => Err(Failure::new("Error: interrupted before the broker answered.")),
     };
-    client.disconnect().await;
+    session.close().await;
     answer
 }
 
-async fn ask(
-    client: &Client,
-    mut incoming: Incoming,
-    qos: QoS,
-    endpoint: Endpoint,
-    command: &Value,
-) -> Result<Vec<u8>, Failure> {
-    let failed = |error| Failure::request(&error);
-    let answers = format!("{}/response", endpoint.topic);
-    let granted = client.subscribe(answers.as_str(), QoS::AtLeastOnce).await.map_err(failed)?;
+impl Session {
+    /// Connects. A session that stays comes back after a lost connection.
+    pub(super) async fn open(
+        cli: &CtrlCli,
+        persona: &Persona,
+        stays: bool,
+    ) -> Result<Self, Failure> {
+        let version = cli.connection.protocol_version.unwrap_or(Version::V5);
+        let mut options = cli.connection.options(persona, &cli.tls, &cli.secret, version)?;
+        let lacks_password = options.password.is_none() && options.authentication.is_none();
+        if let Some(user) = options.username.as_deref().filter(|_| lacks_password) {
+            options.password = Some(prompt::password(user)?.into());
+        }
+        if !stays {
+            options.reconnect = None;
+        }
+        if cli.general.debug {
+            options.trace = Some(debug::trace(&options.client_id));
+        }
+        let connected = Client::connect(options).await;
+        let (client, incoming) = connected.map_err(|error| not_connected(&error, persona))?;
+        Ok(Self { client, incoming, qos: cli.qos, subscribed: Vec::new() })
+    }
+
+    pub(super) async fn close(self) {
+        self.client.disconnect().await;
+    }
+
+    /// One command and its answer.
+    pub(super) async fn ask(
+        &mut self,
+        endpoint: Endpoint,
+        command: &Value,
+    ) -> Result<Vec<u8>, Failure> {
+        // What came too late for an earlier command is no answer to this one.
+        while self.incoming.try_next().is_some() {}
+        let answers = format!("{}/response", endpoint.topic);
+        let work = async {
+            if !self.subscribed.contains(&answers) {
+                subscribe(&self.client, &answers).await?;
+                self.subscribed.push(answers.clone());
+            }
+            ask(&self.client, &mut self.incoming, self.qos, endpoint, &answers, command).await
+        };
+        timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(absent(endpoint)))
+    }
+}
+
+async fn subscribe(client: &Client, answers: &str) -> Result<(), Failure> {
+    let granted = client.subscribe(answers, QoS::AtLeastOnce).await;
+    let granted = granted.map_err(|error| Failure::request(&error))?;
     if let [code @ 0x80..=0xFF] = granted.reason_codes.as_slice() {
         let reason = ReasonCode::from_u8(*code).filter(|it| *it != ReasonCode::UnspecifiedError);
         let text = match reason {
@@ -68,11 +108,24 @@ async fn ask(
         };
         return Err(Failure::new(format!("Subscribe error: {text}")));
     }
+    Ok(())
+}
+
+async fn ask(
+    client: &Client,
+    incoming: &mut Incoming,
+    qos: QoS,
+    endpoint: Endpoint,
+    answers: &str,
+    command: &Value,
+) -> Result<Vec<u8>, Failure> {
+    let failed = |error| Failure::request(&error);
     let payload = json!({ "commands": [command] }).to_string();
     let publish = Publish::new(endpoint.topic, payload).qos(qos);
     let delivery = client.publish(publish).await.map_err(failed)?;
     let mut delivery = std::pin::pin!(delivery);
     let mut is_delivered = false;
+    let mut last_moment = std::pin::pin!(sleep(ANSWER_TIMEOUT));
     loop {
         tokio::select! {
             biased;
@@ -89,6 +142,9 @@ async fn ask(
             },
             delivered = &mut delivery, if !is_delivered => {
                 is_delivered = true;
+                if qos > QoS::AtMostOnce {
+                    last_moment.as_mut().reset(Instant::now() + ANSWER_AFTER_ACK);
+                }
                 match delivered.map_err(failed)?.reason {
                     // Somebody who listens to commands would have been told of it.
                     ReasonCode::NoMatchingSubscribers => return Err(absent(endpoint)),
@@ -99,14 +155,15 @@ async fn ask(
                     _ => {}
                 }
             }
+            () = &mut last_moment => return Err(absent(endpoint)),
         }
     }
 }
 
 fn absent(endpoint: Endpoint) -> Failure {
     Failure::new(format!(
-        "Error: the broker does not answer on {}: it has no {}. Mosquitto has it with the line \
-         \"{}\" in its configuration; mqttd has not got it yet.",
+        "Error: the broker does not answer on {}: it has no {}. It has it with the line \"{}\" in \
+         its configuration.",
         endpoint.topic,
         endpoint.name,
         match endpoint.topic {

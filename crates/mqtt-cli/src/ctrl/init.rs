@@ -86,16 +86,28 @@ fn tell_how_to_go_on(path: &str, admin: &str, tool: &str) {
     );
 }
 
-fn first_contents(admin: &str, password: &str) -> Result<Value, Failure> {
+/// A hash as the file of dynamic security keeps it: in parts, or as a whole since 2.1.
+pub(super) struct Hashed {
+    pub(super) salt: String,
+    pub(super) hash: String,
+    /// `$7$ITERATIONS$SALT$HASH`
+    pub(super) whole: String,
+}
+
+pub(super) fn hashed(password: &str, iterations: u32) -> Result<Hashed, Failure> {
     let mut salt = [0; SALT_BYTES];
     let failed = |what: String| Failure::new(format!("Error: {what}"));
     getrandom::fill(&mut salt).map_err(|error| failed(error.to_string()))?;
-    let scheme = Scheme::Pbkdf2Sha512 { iterations: PBKDF2_ITERATIONS_DEFAULT };
+    let scheme = Scheme::Pbkdf2Sha512 { iterations };
     let hash = PasswordHash::create(scheme, password.as_bytes(), &salt);
-    let hash = hash.map_err(|error| failed(error.to_string()))?.to_string();
-    // $7$ITERATIONS$SALT$HASH, of which the file keeps the parts.
-    let mut parts = hash.split('$').skip(3);
+    let whole = hash.map_err(|error| failed(error.to_string()))?.to_string();
+    let mut parts = whole.split('$').skip(3).map(str::to_owned);
     let (salt, hash) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    Ok(Hashed { salt, hash, whole })
+}
+
+fn first_contents(admin: &str, password: &str) -> Result<Value, Failure> {
+    let Hashed { salt, hash, .. } = hashed(password, PBKDF2_ITERATIONS_DEFAULT)?;
     let acl = |kind: &str, topic: &str| json!({ "acltype": kind, "topic": topic, "allow": true });
     Ok(json!({
         "clients": [{

@@ -2,14 +2,17 @@
 //!
 //! [`args`] is the command line, [`dynsec`] makes requests of words, [`exchange`] brings them to
 //! the broker, [`answer`] prints what comes back, [`init`] writes the first file of dynamic
-//! security. What the broker does with it is Mosquitto's `mosquitto_dynamic_security` plugin.
+//! security and [`file`] changes it. [`shell`] asks for commands one after the other. What the
+//! broker does with them is what Mosquitto's plugin `mosquitto_dynamic_security` does.
 
 pub mod answer;
 pub mod args;
 pub mod dynsec;
 pub mod exchange;
+mod file;
 pub mod init;
 mod prompt;
+mod shell;
 
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
@@ -37,10 +40,19 @@ const BROKER: Endpoint = Endpoint { topic: "$CONTROL/broker/v1", name: "control 
 /// # Errors
 /// What to say, and the exit code.
 pub async fn run(cli: CtrlCli, persona: Persona) -> Result<Exit, Failure> {
+    if cli.words.is_empty() {
+        return shell::run(cli, persona).await;
+    }
     let [module, command, words @ ..] = cli.words.as_slice() else {
         say!("{}", CtrlCli::command().render_help());
         return Ok(Exit::Failure);
     };
+    let is_file_command = module.eq_ignore_ascii_case("dynsec")
+        && ["setclientpassword", "help", "init"].contains(&command.to_ascii_lowercase().as_str());
+    if cli.file.is_some() && !is_file_command {
+        let text = "-f (a file instead of a broker) works with dynsec setClientPassword only.";
+        return Err(Failure::usage(&persona, text));
+    }
     let (endpoint, request) = match module.to_ascii_lowercase().as_str() {
         "dynsec" => match command.to_ascii_lowercase().as_str() {
             "help" => {
@@ -48,6 +60,10 @@ pub async fn run(cli: CtrlCli, persona: Persona) -> Result<Exit, Failure> {
                 return Ok(Exit::Success);
             }
             "init" => return init::run(words, &persona),
+            "setclientpassword" if cli.file.is_some() => {
+                let path = cli.file.clone().unwrap_or_default();
+                return file::set_password(path, words, &persona);
+            }
             _ => (DYNSEC, dynsec::request(command, words)?),
         },
         "broker" => match command.to_ascii_lowercase().as_str() {
@@ -87,7 +103,7 @@ pub(crate) fn unknown_command(command: &str) -> Failure {
 fn warn_about_plain_text(cli: &CtrlCli, persona: &Persona) {
     let connection = &cli.connection;
     let is_here = connection.unix.is_some()
-        || matches!(connection.host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
+        || matches!(connection.host(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
     let port = connection.port.filter(|&port| port != 0);
     if cli.tls.is_wanted(port) || cli.general.quiet && !persona.is_mosquitto {
         return;
@@ -102,7 +118,7 @@ fn warn_about_plain_text(cli: &CtrlCli, persona: &Persona) {
         tell!(
             "Warning: without TLS everybody on the way to {} can read this, passwords too; give \
              --tls or --cafile FILE.",
-            connection.host
+            connection.host()
         );
     }
 }

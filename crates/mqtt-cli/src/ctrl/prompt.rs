@@ -10,6 +10,14 @@ pub(super) fn password(user: &str) -> Result<String, Failure> {
     password.ok_or_else(|| Failure::new("Error: Empty password.\nError getting password."))
 }
 
+/// The user to log in as.
+pub(super) fn user() -> Result<String, Failure> {
+    let mut stderr = io::stderr();
+    let _ = stderr.write_all(b"username: ").and_then(|()| stderr.flush());
+    let user = line()?.filter(|text| !text.is_empty());
+    user.ok_or_else(|| Failure::new("Error: Empty user name."))
+}
+
 /// A password that is to be set, asked for twice; `None` when it is empty.
 pub(super) fn new_password(user: &str) -> Result<Option<String>, Failure> {
     let first = ask(&format!("New password for {user}: "))?.filter(|text| !text.is_empty());
@@ -31,6 +39,13 @@ fn ask(prompt: &str) -> Result<Option<String>, Failure> {
     let mut stderr = io::stderr();
     // Without stderr there is nobody to ask; the answer may come all the same.
     let _ = stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush());
+    line()
+}
+
+/// A line from stdin; `None` at the end.
+fn line() -> Result<Option<String>, Failure> {
+    let failed =
+        |error: io::Error| Failure::new(format!("Error: Unable to read the input: {error}"));
     let mut line = String::new();
     if io::stdin().lock().read_line(&mut line).map_err(failed)? == 0 {
         return Ok(None);

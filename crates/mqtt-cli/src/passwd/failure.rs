@@ -10,7 +10,7 @@ use super::Exit;
 
 /// Why nothing was done.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The command line makes no sense.
     Usage(String),
     /// As the last, in words that need nothing more.
@@ -61,11 +61,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn io(verb: &'static str, path: &Path, error: io::Error) -> Self {
+    pub(crate) fn io(verb: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io { verb, path: path.to_owned(), error }
     }
 
-    pub(super) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::PasswordsDiffer => Exit::PasswordsDiffer,
             Self::Hash(_) | Self::NoRandomness(_) => Exit::NoHash,

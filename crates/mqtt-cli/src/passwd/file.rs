@@ -23,20 +23,20 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// A place for a password file, which may exist or not. Its folder exists.
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     folder_path: PathBuf,
     folder: File,
 }
 
 /// A file that exists.
-pub(super) struct Existing {
-    pub(super) contents: String,
+pub(crate) struct Existing {
+    pub(crate) contents: String,
     metadata: fs::Metadata,
 }
 
 impl Place {
-    pub(super) fn new(path: PathBuf) -> Result<Self, Failure> {
+    pub(crate) fn new(path: PathBuf) -> Result<Self, Failure> {
         let folder_path = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -46,19 +46,19 @@ impl Place {
         Ok(Self { path, folder_path, folder })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The same place with `.backup` behind the file's name.
-    pub(super) fn backup_path(&self) -> PathBuf {
+    pub(crate) fn backup_path(&self) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".backup");
         PathBuf::from(name)
     }
 
     /// Keeps other instances out until this place is dropped.
-    pub(super) fn lock(&self) -> Result<(), Failure> {
+    pub(crate) fn lock(&self) -> Result<(), Failure> {
         let start = Instant::now();
         loop {
             match flock(&self.folder, FlockOperation::NonBlockingLockExclusive) {
@@ -75,7 +75,7 @@ impl Place {
     }
 
     /// The file, or `None` when there is none.
-    pub(super) fn read(&self) -> Result<Option<Existing>, Failure> {
+    pub(crate) fn read(&self) -> Result<Option<Existing>, Failure> {
         let path = &self.path;
         // NONBLOCK, so that opening a FIFO returns and can be refused.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -106,12 +106,12 @@ impl Place {
 
     /// Puts new contents in the file's place: after a crash at any moment there is the old file or
     /// the new one, whole.
-    pub(super) fn write(&self, contents: &str, old: Option<&Existing>) -> Result<(), Failure> {
+    pub(crate) fn write(&self, contents: &str, old: Option<&Existing>) -> Result<(), Failure> {
         self.replace(&self.path, contents, old)
     }
 
     /// Keeps the old file's contents beside it, with the same mode and owner.
-    pub(super) fn write_backup(&self, old: &Existing) -> Result<(), Failure> {
+    pub(crate) fn write_backup(&self, old: &Existing) -> Result<(), Failure> {
         self.replace(&self.backup_path(), &old.contents, Some(old))
     }
 
@@ -139,7 +139,7 @@ impl Place {
 
 impl Existing {
     /// True when users other than owner and group may read the file.
-    pub(super) fn is_open_to_others(&self) -> bool {
+    pub(crate) fn is_open_to_others(&self) -> bool {
         self.metadata.mode() & 0o004 != 0
     }
 }

@@ -4,8 +4,8 @@
 //! The file's grammar and the hashes are the crate `mqtt-auth`.
 
 mod args;
-mod failure;
-mod file;
+pub(crate) mod failure;
+pub(crate) mod file;
 mod mosquitto;
 mod prompt;
 mod run;
