@@ -313,8 +313,8 @@ fn no_line_is_lost_when_the_broker_restarts() {
     assert_eq!((code, kept), (0, (0..150).collect()));
 }
 
-/// More messages than there are Packet Identifiers: the end is told by what was published, not by an
-/// identifier, which is somebody else's by then.
+/// More messages than there are Packet Identifiers: the end is told by what was published, not by
+/// an identifier, which is somebody else's by then.
 #[test]
 fn all_lines_arrive_when_identifiers_begin_again() {
     const LINES: usize = 70_000;

@@ -1,5 +1,6 @@
-//! `-f FILE dynsec setClientPassword USERNAME [PASSWORD] [-i ITERATIONS]`: a new password in the file
-//! of dynamic security, without a broker. The file is replaced in one step, as a password file is.
+//! `-f FILE dynsec setClientPassword USERNAME [PASSWORD] [-i ITERATIONS]`: a new password in the
+//! file of dynamic security, without a broker. The file is replaced in one step, as a password
+//! file is.
 
 use std::path::PathBuf;
 
@@ -17,8 +18,8 @@ use crate::print::tell;
 /// Runs the command.
 ///
 /// # Errors
-/// The words are wrong, the file can't be read or written, or is none of dynamic security, or has no
-/// such user.
+/// The words are wrong, the file can't be read or written, or is none of dynamic security, or has
+/// no such user.
 pub(super) fn set_password(
     path: PathBuf,
     words: &[String],

@@ -1,6 +1,6 @@
-//! Lines of commands. On a terminal an editor with history and completion reads them, on a thread of
-//! its own, so that the connection lives on while somebody thinks. The history stays in memory: there
-//! may be passwords in it.
+//! Lines of commands. On a terminal an editor with history and completion reads them, on a thread
+//! of its own, so that the connection lives on while somebody thinks. The history stays in memory:
+//! there may be passwords in it.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking};

@@ -1,5 +1,6 @@
-//! Without a module, `mqtt-ctrl` asks for commands one after the other, as `mosquitto_ctrl` 2.1 does:
-//! first where to connect, then which module, then its commands. From a pipe it reads them as lines.
+//! Without a module, `mqtt-ctrl` asks for commands one after the other, as `mosquitto_ctrl` 2.1
+//! does: first where to connect, then which module, then its commands. From a pipe it reads them as
+//! lines.
 //!
 //! [`input`] reads lines, with history and completion on a terminal; [`words`] makes requests of
 //! them where they differ from those of the command line.
@@ -247,7 +248,7 @@ impl Shell {
         let Some(session) = &mut self.session else { return Ok(()) };
         for list in lists {
             let answer = session.ask(DYNSEC, &json!({ "command": list })).await?;
-            // Somebody who may not list can work all the same; what is wrong shows with the command.
+            // Somebody who may not list can work all the same; the command will say what is wrong.
             let names = answer::listed(&answer);
             let mut known = self.input.known();
             let Known { clients, groups, roles, .. } = &mut *known;

@@ -1,6 +1,6 @@
-//! Lines of the shell that are written in another way than on the command line: `addRoleACL` has its
-//! topic last, `createClient` password and client id without flags, and there are `modifyClient`,
-//! `modifyGroup`, `modifyRole` and `getDetails`.
+//! Lines of the shell that are written in another way than on the command line: `addRoleACL` has
+//! its topic last, `createClient` password and client id without flags, and there are
+//! `modifyClient`, `modifyGroup`, `modifyRole` and `getDetails`.
 
 use serde_json::{Map, Value, json};
 
