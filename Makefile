@@ -53,16 +53,31 @@ bench: ## compare with Debian's mosquitto, write docs/benchmarks.md
 bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 	@scripts/bench-count
 
-# What links OpenSSL is built once more, by itself.
-psk: build
+# What goes into packages. Folders of this machine have no place in it: the same sources, compiler
+# and libraries give the same bytes anywhere (scripts/reproducible shows it).
+cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
+psk: export RUSTFLAGS := $(strip $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/mqttd \
+	--remap-path-prefix=$(cargo_home)=/cargo)
+psk:
+	$(CARGO) build --release -p mqtt-bench
 	$(CARGO) build --release -p mqttd -p mqtt-cli --features mqttd/psk,mqtt-cli/psk
 
-deb: psk ## Debian packages for this machine's architecture, into target/debian
+client-docs: ## documentation of the library mqtt-client, into target/doc
+	rm -rf $(target)/doc
+	$(CARGO) doc --quiet --no-deps -p mqtt-client -p mqtt-net -p mqtt-proto
+
+deb: psk client-docs ## Debian packages for this machine's architecture, into target/debian
 	@scripts/deb/build
 
 # The compilers are Debian's, in a root of their own.
 deb-arm64 deb-armhf: deb-%: ## the same for other architectures: Raspberry Pi OS, 64 or 32 bits
 	@scripts/cross/deb $*
+
+deb-test: ## the packages of `make deb` in a booted Debian: install, upgrade, switch, purge (root)
+	@scripts/deb-test/run
+
+release: deb ## packages, sources, bill of materials, checksums, into target/release-VERSION
+	@scripts/release
 
 tarball: ## static programs for any Linux, into target/tarball (ARCH="amd64 arm64 armv7 armv6")
 	@scripts/static/tarball $(or $(ARCH),amd64)
@@ -74,4 +89,4 @@ clean: ## remove what was built; the data in run/ stays
 	$(CARGO) clean
 
 .PHONY: help run test sim fuzz-smoke hostile mutants check fmt build psk docs install bench \
-	bench-count deb deb-arm64 deb-armhf tarball oci clean
+	bench-count client-docs deb deb-arm64 deb-armhf deb-test release tarball oci clean

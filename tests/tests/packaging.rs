@@ -149,12 +149,41 @@ fn the_copyright_file_names_what_is_linked() {
     let mut command = Command::new(project_root().join("packaging/deb/copyright"));
     command.arg("--offline");
     let text = process::run(command, b"").ok().out();
-    for name in ["rustls ", "ring ", "tokio ", "argon2 ", "clap "] {
+    // hdrhistogram is mqtt-bench's, openssl comes with the feature psk.
+    let names = ["rustls ", "ring ", "tokio ", "argon2 ", "clap ", "openssl ", "hdrhistogram "];
+    for name in names {
         let line = text.lines().find(|line| line.starts_with(name));
         assert!(line.is_some_and(|it| it.contains(": ")), "{name} is missing");
     }
     assert!(!text.lines().any(|line| line.starts_with("tempfile ")), "only tests use tempfile");
     assert!(text.contains("Brian Smith"), "ring's owners");
+}
+
+/// Each linked crate once, with a checksum; ours are there too, what only tests use is not. Two runs
+/// give the same bytes.
+#[test]
+fn the_bill_of_materials_is_whole() {
+    let write = || {
+        let mut command = Command::new(project_root().join("packaging/sbom"));
+        command.arg("--offline").env("SOURCE_DATE_EPOCH", "1000000000");
+        process::run(command, b"").ok().out()
+    };
+    let text = write();
+    assert_eq!(text, write());
+    for part in [
+        r#""specVersion": "1.5""#,
+        r#""timestamp": "2001-09-09T01:46:40Z""#,
+        r#""bom-ref": "pkg:cargo/mqttd-store@"#,
+        r#""ref": "pkg:cargo/tokio@"#,
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains("pkg:cargo/tempfile@"), "only tests use tempfile");
+    let lines = |start: &str| text.lines().filter(|it| it.trim_start().starts_with(start)).count();
+    let foreign = lines(r#""alg": "SHA-256""#);
+    let ours = text.lines().filter(|it| it.contains(r#""bom-ref": "pkg:cargo/mqtt"#)).count();
+    assert!(foreign > 50 && ours >= 10, "{foreign} crates of others, {ours} of ours");
+    assert_eq!(lines(r#""bom-ref""#), 1 + foreign + ours);
 }
 
 #[test]

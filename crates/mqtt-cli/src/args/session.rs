@@ -90,7 +90,9 @@ impl SessionArgs {
         options.clean_start = !self.disable_clean_session;
         options.keep_alive_seconds = self.keepalive;
         options.max_in_flight = self.max_in_flight;
-        options.reconnect = Some(Backoff::constant(Duration::from_secs(1)));
+        // A broker that is only being restarted is back sooner than the second Mosquitto waits.
+        let (first, max) = (Duration::from_millis(100), Duration::from_secs(1));
+        options.reconnect = Some(Backoff { first, max, jitter: 0.2 });
         options.will = self.will().map_err(usage)?;
         options.connect_properties =
             property::collect(&self.property, Packet::Connect).map_err(usage)?;

@@ -1,4 +1,4 @@
-//! MQTT over WebSocket (MQTT 5.0 section 6): the stream and, in [`handshake`], its beginning.
+//! MQTT over WebSocket (MQTT 5.0 section 6): the stream and, in `handshake`, its beginning.
 //!
 //! A connection owns no read buffer: frames are taken apart inside the caller's buffer. The server
 //! writes a header and the caller's bytes in one system call; the client masks into a buffer of at
