@@ -159,8 +159,8 @@ fn the_copyright_file_names_what_is_linked() {
     assert!(text.contains("Brian Smith"), "ring's owners");
 }
 
-/// Each linked crate once, with a checksum; ours are there too, what only tests use is not. Two runs
-/// give the same bytes.
+/// Each linked crate once, with a checksum; ours are there too, what only tests use is not. Two
+/// runs give the same bytes.
 #[test]
 fn the_bill_of_materials_is_whole() {
     let write = || {

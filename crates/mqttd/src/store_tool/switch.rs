@@ -1,6 +1,6 @@
 //! From Mosquitto to us and back: where the database and the store are, named on the command line
-//! or by a `mosquitto.conf`. With a `mosquitto.conf` both commands suit a package's scripts: what is
-//! not there is no failure.
+//! or by a `mosquitto.conf`. With a `mosquitto.conf` both commands suit a package's scripts: what
+//! is not there is no failure.
 
 use std::path::Path;
 use std::{fs, io};
