@@ -264,15 +264,19 @@ impl<A: Around> Durability<A> {
                 }
                 records += 1;
                 if records % PROGRESS_RECORDS == 0 && progress.is_due(&around) {
-                    let text = format_args!("Reading the store {place}: {records} records.");
-                    around.say(LogType::Notice, text);
+                    around.say(
+                        LogType::Notice,
+                        format_args!("Reading the store {place}: {records} records."),
+                    );
                 }
             },
             |done, all| {
                 if progress.is_due(&around) {
                     let (percent, all) = (done * 100 / all.max(1), all / 1_000_000);
-                    let text = format_args!("Reading the store {place}: {percent} % of {all} MB.");
-                    around.say(LogType::Notice, text);
+                    around.say(
+                        LogType::Notice,
+                        format_args!("Reading the store {place}: {percent} % of {all} MB."),
+                    );
                 }
             },
         )
@@ -523,11 +527,10 @@ impl<A: Around> Durability<A> {
         let given_up = self.unkept.take_given_up();
         if given_up > 0 {
             self.has_given_up = true;
-            let text = format_args!(
+            self.around.say(LogType::Warning, format_args!(
                 "Warning: {given_up} unacknowledged messages wait in memory only: the store has \
                  refused them for too long."
-            );
-            self.around.say(LogType::Warning, text);
+            ));
         }
     }
 

@@ -134,8 +134,9 @@ impl Step {
     /// Says why a step of an open connection is refused; the disconnect has its own line.
     fn logged(self, broker: &Broker) -> Self {
         if let Self::Refused(error) = &self {
-            let text = format_args!("Re-authentication refused: {error}.");
-            broker.logger.line(LogType::Notice, text);
+            broker
+                .logger
+                .line(LogType::Notice, format_args!("Re-authentication refused: {error}."));
         }
         self
     }

@@ -130,8 +130,10 @@ fn ciphers(tls: &Tls, logger: &Logger) -> anyhow::Result<Option<CipherSuites>> {
     let suites = CipherSuites::parse(older, newer)?;
     if !suites.unavailable.is_empty() {
         let names = suites.unavailable.join(", ");
-        let text = format_args!("Warning: ciphers that are not available are left out: {names}.");
-        logger.line(LogType::Warning, text);
+        logger.line(
+            LogType::Warning,
+            format_args!("Warning: ciphers that are not available are left out: {names}."),
+        );
     }
     Ok(Some(suites))
 }

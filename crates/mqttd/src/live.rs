@@ -237,8 +237,10 @@ impl Files {
         let (file, warnings) = PasswordFile::parse(&text)
             .with_context(|| format!("password_file {}", path.display()))?;
         for warning in warnings {
-            let text = format_args!("Warning: password_file {}: {warning}", path.display());
-            logger.line(LogType::Warning, text);
+            logger.line(
+                LogType::Warning,
+                format_args!("Warning: password_file {}: {warning}", path.display()),
+            );
         }
         let file = Arc::new(file);
         self.passwords.push((path.to_owned(), Arc::clone(&file)));

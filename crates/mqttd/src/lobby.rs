@@ -109,8 +109,11 @@ pub(crate) async fn receive(
         let peer = &visitor.peer;
         let id = visitor.client_id.as_deref().unwrap_or(wording::NO_CLIENT_ID);
         let fields = || wording::refused_fields(id, &peer.to_string(), &text);
-        let words = format_args!("Client {id} [{peer}] disconnected: {text}.");
-        broker.logger.line_with(LogType::Notice, words, fields);
+        broker.logger.line_with(
+            LogType::Notice,
+            format_args!("Client {id} [{peer}] disconnected: {text}."),
+            fields,
+        );
     }
 }
 

@@ -42,16 +42,20 @@ impl Stranger<'_> {
         let consequence = self.broker.guard.failed(self.peer, user, logins, now);
         let (seconds, logger) = (logins.ban_time.as_secs(), &self.broker.logger);
         if let (true, Some(address)) = (consequence.bans_address, self.peer.ip()) {
-            let text = format_args!(
-                "Banned address {address} for {seconds} s: max_login_failures is reached."
+            logger.line(
+                LogType::Warning,
+                format_args!(
+                    "Banned address {address} for {seconds} s: max_login_failures is reached."
+                ),
             );
-            logger.line(LogType::Warning, text);
         }
         if let (true, Some(user)) = (consequence.bans_user, user) {
-            let text = format_args!(
-                "Banned user '{user}' for {seconds} s: max_login_failures_user is reached."
+            logger.line(
+                LogType::Warning,
+                format_args!(
+                    "Banned user '{user}' for {seconds} s: max_login_failures_user is reached."
+                ),
             );
-            logger.line(LogType::Warning, text);
         }
         if !consequence.delay.is_zero() {
             tokio::time::sleep(consequence.delay).await;

@@ -110,8 +110,10 @@ impl Ports {
             }
             let (addresses, socket, is_inherited) = match self.inherited.take(at) {
                 Some((addresses, socket)) => {
-                    let text = format_args!("Using the service manager's socket for {at}.");
-                    self.logger.line(LogType::Information, text);
+                    self.logger.line(
+                        LogType::Information,
+                        format_args!("Using the service manager's socket for {at}."),
+                    );
                     (addresses, socket, true)
                 }
                 None => match self.open(at, listener, change).await {
@@ -186,8 +188,10 @@ impl Ports {
             let mode = live.door(*id).and_then(|door| door.conf.socket_mode);
             if let (At::Unix(path), Some(mode)) = (at, mode) {
                 if let Err(error) = mqtt_net::unix::set_mode(path, mode) {
-                    let text = format_args!("Error: mode of {}: {error}", path.display());
-                    self.logger.line(LogType::Error, text);
+                    self.logger.line(
+                        LogType::Error,
+                        format_args!("Error: mode of {}: {error}", path.display()),
+                    );
                 }
             }
         }
@@ -204,8 +208,10 @@ impl Ports {
         for at in self.inherited.drain() {
             let text = "no listener of the configuration has this address; it is closed. Make the \
                         .socket unit and the listener lines agree";
-            let text = format_args!("Warning: the service manager's socket for {at}: {text}.");
-            self.logger.line(LogType::Warning, text);
+            self.logger.line(
+                LogType::Warning,
+                format_args!("Warning: the service manager's socket for {at}: {text}."),
+            );
         }
     }
 
@@ -227,8 +233,10 @@ impl Ports {
                 }
                 Err(error) => {
                     let error = listen::failure(&at, error);
-                    let text = format_args!("Error: {error:#}. The listener is closed now.");
-                    self.logger.line(LogType::Error, text);
+                    self.logger.line(
+                        LogType::Error,
+                        format_args!("Error: {error:#}. The listener is closed now."),
+                    );
                 }
             }
         }

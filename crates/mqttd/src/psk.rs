@@ -27,8 +27,10 @@ impl PreSharedKeys {
         let (table, warnings) = mqtt_auth::PskTable::parse(&text)
             .with_context(|| format!("psk_file {}", path.display()))?;
         for warning in warnings {
-            let text = format_args!("Warning: psk_file {}: {warning}", path.display());
-            logger.line(LogType::Warning, text);
+            logger.line(
+                LogType::Warning,
+                format_args!("Warning: psk_file {}: {warning}", path.display()),
+            );
         }
         let server = ServerPsk::new(ServerPskOptions {
             minimum: match psk.version_min {

@@ -113,8 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Ended> {
     let version = env!("CARGO_PKG_VERSION");
     logger.line(LogType::Information, format_args!("mqttd version {version} starting"));
     if let Some(path) = &args.config_file {
-        let text = format_args!("Config loaded from {}.", path.display());
-        logger.line(LogType::Information, text);
+        logger.line(LogType::Information, format_args!("Config loaded from {}.", path.display()));
     }
     for warning in warnings {
         logger.line(LogType::Warning, format_args!("{warning}"));

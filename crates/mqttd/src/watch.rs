@@ -78,11 +78,10 @@ async fn look(
         Ok(None) => {}
         Err(error) => {
             let address = &door.conf.address;
-            let text = format_args!(
+            logger.line(LogType::Error, format_args!(
                 "Error: new certificates of the listener on {address} are not used, the old ones \
                  stay: {error:#}."
-            );
-            logger.line(LogType::Error, text);
+            ));
             refused.insert(id, stamp);
         }
     }

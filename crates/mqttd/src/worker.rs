@@ -61,8 +61,10 @@ impl Workers {
             match self.start(inboxes.len()) {
                 Ok(inbox) => inboxes.push(inbox),
                 Err(error) => {
-                    let text = format_args!("Error: {error:#}; its shards stay where they are.");
-                    self.logger.line(LogType::Error, text);
+                    self.logger.line(
+                        LogType::Error,
+                        format_args!("Error: {error:#}; its shards stay where they are."),
+                    );
                     break;
                 }
             }
