@@ -441,6 +441,7 @@ impl<'a> Export<'a> {
         packet_id: Option<u16>,
     ) {
         let was_sent = packet_id.is_some();
+        let properties = with_length(entry.identifiers);
         let chunk = Chunk::ClientMessage(ClientMessage {
             client_id: session.record.client_id.as_bytes(),
             message,
@@ -451,7 +452,7 @@ impl<'a> Export<'a> {
             retain: entry.retain,
             dup: was_sent,
             is_incoming: false,
-            properties: &with_length(entry.identifiers),
+            properties: &properties,
         });
         let fits = self.push(session.record.client_id, &chunk);
         self.out.counts.messages += usize::from(fits);
