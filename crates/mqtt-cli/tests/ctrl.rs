@@ -378,7 +378,7 @@ fn the_shell_reads_scripts_too() {
     let Some(plugin) = plugin() else { return };
     let world = dynamic(&plugin, ours);
     let login = ["-u", "admin", "-P", "secret"];
-    let done = fed(&mut ours(&world), &login, b"dynsec\ncreateGroup g\nlistGroups\n");
+    let done = fed(&mut ours(&world), &login, b"# a group\ndynsec\ncreateGroup g\n\nlistGroups\n");
     assert_eq!(done, (0, "OK\ng\n".into(), String::new()));
     // The first mistake ends it.
     let failed = fed(&mut ours(&world), &login, b"dynsec\ngetGroup h\ndeleteGroup g\n");

@@ -135,7 +135,8 @@ impl Helper for Names {}
 
 /// Where the last word of `line` begins, and what it may become.
 fn candidates(known: &Known, line: &str) -> (usize, Vec<String>) {
-    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let mut spaces = line.char_indices().filter(|(_, char)| char.is_whitespace());
+    let start = spaces.next_back().map_or(0, |(at, char)| at + char.len_utf8());
     let (before, begun) = (&line[..start], &line[start..]);
     let mut words = before.split_whitespace();
     let first = words.next();
@@ -181,5 +182,7 @@ mod tests {
         assert_eq!(of(&known, "modifyRole reader t"), "textName textDescription");
         assert_eq!(of(&known, "createClient "), "");
         assert_eq!(of(&known, "help getdet"), "getDetails");
+        // A space of more than one byte.
+        assert_eq!(candidates(&known, "getClient\u{3000}a"), (12, vec!["ann".to_owned()]));
     }
 }

@@ -129,7 +129,7 @@ impl Shell {
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
         match (command.to_ascii_lowercase().as_str(), self.place) {
-            ("" | "#", _) => {}
+            (word, _) if word.is_empty() || word.starts_with('#') => {}
             ("exit", _) => return Ok(Next::End),
             ("help", place) => say!("{}", help::text(place, rest)),
             ("auth", Place::Outside) => self.log_in(rest)?,
@@ -224,9 +224,9 @@ impl Shell {
     ) -> Result<(), Failure> {
         let request = match self.place {
             Place::Broker => words::broker(command),
-            _ => words::dynsec(command, rest),
+            _ => words::dynsec(command, rest)?,
         };
-        let request = request?.ok_or_else(|| unknown(command))?;
+        let request = request.ok_or_else(|| unknown(command))?;
         let Some(session) = &mut self.session else { return Ok(()) };
         let text = answer::shown(&session.ask(endpoint, &request).await?)?;
         say!("{}", if text.is_empty() { "OK" } else { text.trim_end() });

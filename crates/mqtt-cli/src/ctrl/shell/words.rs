@@ -37,10 +37,10 @@ pub(super) fn choices(command: &str) -> Vec<Choice> {
 }
 
 /// The request of a line for the broker; `None` when there is no such command.
-pub(super) fn broker(command: &str) -> Result<Option<Value>, Failure> {
+pub(super) fn broker(command: &str) -> Option<Value> {
     let known = ["listListeners", "listPlugins"];
     let found = known.into_iter().find(|name| name.eq_ignore_ascii_case(command));
-    Ok(found.map(|name| json!({ "command": name })))
+    found.map(|name| json!({ "command": name }))
 }
 
 /// The request of a line for dynamic security; `None` when there is no such command.
