@@ -261,7 +261,8 @@ const CTRL_SHELL: Section = Section {
            once when -h, -p, -L or --unix is given. On a terminal the arrow keys bring earlier \
            lines back and the tab key completes commands, users, groups, roles and kinds of \
            access; the history is kept in memory only, since there may be passwords in it. From a \
-           pipe the commands are read as lines, and the first that fails ends the tool with its exit code.",
+           pipe the commands are read as lines, and the first that fails ends the tool with its \
+           exit code.",
     rows: &[
         ("help [COMMAND]", "what can be typed here"),
         ("auth [USER]", "log in with a user; asks for the password"),
