@@ -95,7 +95,7 @@ pub const FLAGS: &[Flag] = {
         row(&["--tls-engine"], "psrc", V2_0, NO_ENGINE),
         row(&["--tls-engine-kpass-sha1"], "psrc", V2_0, NO_ENGINE),
         row(&["--tls-keylog"], "psr", V2_1, ""),
-        row(&["--tls-use-os-certs"], "psr", V2_0, ""),
+        row(&["--tls-use-os-certs"], "psrc", V2_0, ""),
         row(&["--tls-version"], "psrc", V2_0, "the lowest version to speak; tlsv1.1 is \
             refused (RFC 8996)"),
 
