@@ -556,8 +556,8 @@ impl Client {
         others.map(|(_, clean)| clean).collect()
     }
 
-    /// What to say of a session that ended with its connection and is there again. CONNACK waits for
-    /// no device: a power cut may bring it back, and a log that refuses.
+    /// What to say of a session that ended with its connection and is there again. CONNACK waits
+    /// for no device: a power cut may bring it back, and a log that refuses.
     fn is_back(&self, at: u64, history: &History) -> Option<String> {
         let may_be = |death: &Death| death.is_power_cut || death.safe_until < at;
         let mut later = history.deaths.iter().filter(|death| death.at >= at);

@@ -471,7 +471,8 @@ pub(crate) const ACLS: [&str; 3] = [
         "topic deny w/#\npattern readwrite #\npattern deny secret/#\n"
     ),
     concat!(
-        "user eve\ntopic write x/#\ntopic deny r/#\ntopic deny w/#\nuser c1\ntopic deny d\ntopic readwrite #\n",
+        "user eve\ntopic write x/#\ntopic deny r/#\ntopic deny w/#\n",
+        "user c1\ntopic deny d\ntopic readwrite #\n",
         "user c0\ntopic readwrite #\nuser c2\ntopic read a/#\ntopic readwrite d\n",
         "topic readwrite r/#\ntopic readwrite w/#\ntopic write secret/#\n",
         "user c3\ntopic readwrite #\nuser c4\ntopic readwrite #\nuser c30\ntopic readwrite #\n",
