@@ -1,8 +1,8 @@
 //! What one shard has for another at the end of a turn: envelopes and messages in their order.
 //!
-//! A message that nobody has had to keep so far is packed behind the others: the bytes of all lie in
-//! two buffers, which go from shard to shard and are used again. It costs a copy, and no memory of
-//! its own that one thread would take and another give back.
+//! A message that nobody has had to keep so far is packed behind the others: the bytes of all lie
+//! in two buffers, which go from shard to shard and are used again. It costs a copy, and no memory
+//! of its own that one thread would take and another give back.
 
 use alloc::string::String;
 use alloc::vec::Vec;

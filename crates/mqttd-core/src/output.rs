@@ -41,9 +41,9 @@ pub trait Output {
     /// turn are in the log, and before anything is written to a socket.
     fn to_shard(&mut self, to: ShardId, envelope: Envelope);
 
-    /// A message for another shard, in order with what [`Output::to_shard`] sends there. Nobody here
-    /// has had to keep it: a body that copies it ([`crate::letters::Letters`]) spares it being made
-    /// an owned one.
+    /// A message for another shard, in order with what [`Output::to_shard`] sends there. Nobody
+    /// here has had to keep it: a body that copies it ([`crate::letters::Letters`]) spares it being
+    /// made an owned one.
     fn message_to_shard(&mut self, to: ShardId, message: &mut Passing<'_>, confirm: Option<Token>) {
         let message = message.keep();
         self.to_shard(to, Envelope::Publish { message, confirm, origin: None, reached: None });

@@ -24,8 +24,8 @@ use crate::logging::Logger;
 use crate::mailbox::{Item, Mailbox};
 use crate::wording;
 
-/// The largest letters whose memory is kept; a shard keeps as many as there are shards. A turn under
-/// load has about a hundred kilobytes for another shard.
+/// The largest letters whose memory is kept, in bytes; a shard keeps as many as there are shards. A
+/// turn under load has about a hundred kilobytes for another shard.
 const SPARE_LETTERS_BYTES_MAX: usize = 256 * 1024;
 
 /// Everything of a shard's body that the shard writes into.

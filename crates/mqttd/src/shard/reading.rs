@@ -11,8 +11,8 @@ use super::connection::{ReadOutcome, State};
 use super::turn::ShardTask;
 
 /// Bytes of one read: as much as the kernel usually has, and little enough that others get their
-/// turn. A socket is read at most twice in a turn, the second time only when the first brought less:
-/// with what has arrived meanwhile that is less than twice this much, whatever a Client sends.
+/// turn. A socket is read at most twice in a turn, the second time only when the first brought
+/// less: with what has come meanwhile that is less than twice this much, whatever a Client sends.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// Beginnings of packets up to this size are moved in front of the next read instead of being kept
