@@ -83,7 +83,10 @@ impl Request {
     }
 
     /// Parses a whole head.
-    pub(crate) fn parse(head: &[u8]) -> Result<Self, HttpError> {
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub fn parse(head: &[u8]) -> Result<Self, HttpError> {
         let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut lines);
         parsed(request.parse(head))?;

@@ -8,7 +8,7 @@ fn main() -> io::Result<()> {
     for (name, _, seeds) in mqttd_fuzz::ENTRIES {
         let folder = Path::new(&folder).join(name);
         fs::create_dir_all(&folder)?;
-        for (number, seed) in seeds().into_iter().enumerate() {
+        for (number, seed) in [seeds(), mqttd_fuzz::corpus(name)].concat().into_iter().enumerate() {
             fs::write(folder.join(format!("seed-{number}")), seed)?;
         }
     }

@@ -1,6 +1,8 @@
 //! Password, ACL and PSK files.
 
-use mqtt_auth::{AclTable, Action, PasswordFile, PskTable, Who};
+use std::sync::LazyLock;
+
+use mqtt_auth::{AclTable, Action, PasswordFile, PskTable, ScramClient, ScramServer, Who};
 
 /// A password file is read or refused; no user is made of nothing.
 pub fn password_file(bytes: &[u8]) {
@@ -61,4 +63,36 @@ pub fn psk_file(bytes: &[u8]) {
 
 pub(crate) fn psk_seeds() -> Vec<Vec<u8>> {
     [&b"device-1:00ff10\n"[..], b"a:deadbeef\nb:1\n", b"x:\n:y\n"].map(<[u8]>::to_vec).to_vec()
+}
+
+/// Made once: keys cost thousands of hashes.
+static SCRAM_USERS: LazyLock<PasswordFile> = LazyLock::new(|| {
+    let scheme = mqtt_auth::Scheme::ScramSha256 { iterations: mqtt_auth::SCRAM_ITERATIONS_MIN };
+    let hash = mqtt_auth::PasswordHash::create(scheme, b"secret", &[7; 16]).expect("good cost");
+    PasswordFile::parse(&format!("ann:{hash}\n")).expect("our own file").0
+});
+
+/// Both sides of SCRAM with what a stranger sends: four messages, one a line. Nobody is let in by
+/// them, for the nonces are not known to whoever wrote them.
+pub fn scram(bytes: &[u8]) {
+    let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
+    let mut next = || lines.next().unwrap_or_default();
+    if let Ok((server, challenge)) = ScramServer::start(&SCRAM_USERS, next(), [3; 18]) {
+        assert!(std::str::from_utf8(&challenge).is_ok_and(|text| text.starts_with("r=")));
+        assert!(!server.claimed_username().is_empty() || bytes.starts_with(b"n,,n=,"));
+        assert!(server.finish(next()).is_err(), "let in without a password");
+    }
+    let (client, _) = ScramClient::start("ann", b"secret", [5; 18]).expect("a good name");
+    if let Ok((proof, _)) = client.answer(next()) {
+        assert!(proof.finish(next()).is_err(), "a server without the password is believed");
+    }
+}
+
+pub(crate) fn scram_seeds() -> Vec<Vec<u8>> {
+    let texts: [&[u8]; 3] = [
+        b"n,,n=ann,r=abc\nc=biws,r=abc,p=AAAA\nr=abc,s=c2FsdA==,i=4096\nv=AAAA",
+        b"y,a=ann,n=a=2Cb=3D,r=abc\n\ne=other-error\n",
+        b"p=tls-unique,,n=ann,r=x,m=ext\nc=,r=,p=\nm=x\n",
+    ];
+    texts.map(<[u8]>::to_vec).to_vec()
 }

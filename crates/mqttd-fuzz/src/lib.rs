@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod broker;
 mod conf;
+mod corpus;
 mod log;
 mod tools;
 mod websocket;
@@ -16,17 +18,19 @@ mod wire;
 #[path = "../../mqttd/src/store_tool/mosquitto_db.rs"]
 mod mosquitto_db;
 
-pub use access::{acl_file, password_file, psk_file};
+pub use access::{acl_file, password_file, psk_file, scram};
+pub use broker::broker;
 pub use conf::mosquitto_conf;
+pub use corpus::corpus;
 pub use log::{mosquitto_db, store_recovery, store_segment};
 pub use tools::output_format;
-pub use wire::{proxy_header, websocket_frames};
+pub use wire::{http_request, proxy_header, websocket_frames};
 
 /// An entry: its name, what it does, inputs to begin with.
 pub type Entry = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const ENTRIES: [Entry; 9] = [
+pub const ENTRIES: [Entry; 12] = [
     ("mosquitto_conf", mosquitto_conf, conf::seeds),
     ("password_file", password_file, access::password_seeds),
     ("acl_file", acl_file, access::acl_seeds),
@@ -36,4 +40,7 @@ pub const ENTRIES: [Entry; 9] = [
     ("store_recovery", store_recovery, log::store_seeds),
     ("mosquitto_db", mosquitto_db, log::mosquitto_seeds),
     ("output_format", output_format, tools::seeds),
+    ("broker", broker, broker::seeds),
+    ("scram", scram, access::scram_seeds),
+    ("http_request", http_request, wire::http_seeds),
 ];

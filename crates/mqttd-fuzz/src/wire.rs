@@ -1,5 +1,6 @@
 //! What stands in front of or around MQTT on the wire: PROXY headers, WebSocket frames.
 
+use mqtt_net::http::Request;
 use mqtt_net::proxy_header::{Parsed, Version, parse};
 
 use crate::websocket;
@@ -75,4 +76,30 @@ pub(crate) fn websocket_seeds() -> Vec<Vec<u8>> {
         vec![0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4],
     ];
     streams.into_iter().map(|stream| [vec![3, 5, 60], stream].concat()).collect()
+}
+
+/// The head of a request, of a browser or of whoever asks the `http_api`, is read or refused, and
+/// what is asked of one has an answer.
+pub fn http_request(bytes: &[u8]) {
+    let Ok(request) = Request::parse(bytes) else { return };
+    assert!(!request.method().is_empty() && !request.target().is_empty());
+    if request.wants_websocket() {
+        assert!(request.has_token("upgrade", "websocket"), "without being asked to");
+    }
+    let [nobody, everybody] = [false, true].map(|trusted| request.forwarded_for(|_| trusted));
+    assert_eq!(nobody.is_some(), everybody.is_some(), "the last address is there or not");
+    for name in ["host", "authorization", "sec-websocket-protocol"] {
+        let _ = request.header(name);
+    }
+}
+
+pub(crate) fn http_seeds() -> Vec<Vec<u8>> {
+    let texts: [&[u8]; 3] = [
+        b"GET /api/v1/listeners?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\n\r\n",
+        b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+          Sec-WebSocket-Protocol: mqtt, mqttv3.1\r\n\r\n",
+        b"HEAD / HTTP/1.0\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\n",
+    ];
+    texts.map(<[u8]>::to_vec).to_vec()
 }

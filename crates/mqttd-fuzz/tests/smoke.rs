@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use mqttd_fuzz::{ENTRIES, Entry};
+use mqttd_fuzz::{ENTRIES, Entry, corpus};
 
 /// Inputs that each entry is asked at least.
 const INPUTS: u64 = 3000;
@@ -65,7 +65,7 @@ fn try_out(entry: &Entry) {
     let seconds: u64 = seconds.map_or(0, |text| text.parse().expect("a number of seconds"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut dice = Dice(fastrand::Rng::with_seed(seed));
-    let seeds = seeds();
+    let seeds = [seeds(), corpus(name)].concat();
     let mut asked = 0;
     while asked < INPUTS || Instant::now() < end {
         let mut bytes = seeds[dice.roll(seeds.len())].clone();
