@@ -197,6 +197,37 @@ fn imports_point_to_earlier_rows() {
 }
 
 #[test]
+fn every_library_and_program_forbids_unsafe_code() {
+    let is_root = |path: &&String| {
+        let inside = path.strip_prefix("crates/").and_then(|rest| rest.split_once("/src/"));
+        inside.is_some_and(|(_, file)| {
+            ["lib.rs", "main.rs"].contains(&file)
+                || (file.starts_with("bin/") && file.ends_with(".rs"))
+        })
+    };
+    let files = all_files();
+    let roots: Vec<_> = files.iter().filter(is_root).collect();
+    assert!(roots.len() > IMPORTS.len(), "roots of crates were not found: {roots:?}");
+    let lacks = |path: &&&String| !read(path).contains("#![forbid(unsafe_code)]");
+    let offences = roots.iter().filter(lacks).map(|path| path.to_string()).collect();
+    none("Libraries and programs say #![forbid(unsafe_code)]", offences);
+}
+
+/// What a Client can reach must not be able to panic: clippy denies it there.
+#[test]
+fn pure_crates_deny_what_could_panic() {
+    let lints = ["arithmetic_side_effects", "indexing_slicing", "string_slice"];
+    let lints = lints.iter().chain(&["unwrap_used", "expect_used", "panic", "unreachable"]);
+    let mut offences = Vec::new();
+    for (name, lint) in PURE.iter().flat_map(|name| lints.clone().map(move |lint| (name, lint))) {
+        if !read(&format!("crates/{name}/src/lib.rs")).contains(&format!("clippy::{lint}")) {
+            offences.push(format!("{name} does not deny clippy::{lint}"));
+        }
+    }
+    none("Pure crates deny what could panic", offences);
+}
+
+#[test]
 fn pure_crates_touch_nothing() {
     let words = ["std::", "SystemTime", "Instant::now", "rand::", "getrandom", "tokio", "unsafe"];
     let mut offences = Vec::new();

@@ -1,5 +1,6 @@
 //! `mqtt-passwd`, also under the name `mosquitto_passwd`: keeps password files. All of it is in
 //! `mqtt_cli::passwd`.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
