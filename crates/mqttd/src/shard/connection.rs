@@ -14,6 +14,7 @@ use mqttd_core::wire::WireBuffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pace::Pace;
+use super::pool::Pool;
 use super::ready::ConnectionWaker;
 use crate::authenticate::Exchange;
 use crate::permit::Permit;
@@ -257,11 +258,9 @@ impl Connection {
     }
 
     /// Gives the memory of empty buffers back to the pool.
-    pub(crate) fn give_memory(&mut self, pool: &mut Vec<Vec<u8>>) {
+    pub(crate) fn give_memory(&mut self, pool: &mut Pool, now: Instant) {
         if let Some(memory) = self.wire.take_memory() {
-            if pool.len() < POOL_BUFFERS && memory.capacity() <= POOL_BUFFER_BYTES {
-                pool.push(memory);
-            }
+            pool.give(memory, now);
         }
     }
 
@@ -297,10 +296,6 @@ fn write_chunks(
     }
     stream.poll_write_vectored(cx, &slices[..count])
 }
-
-/// Output buffers a shard keeps for the next turn, and the largest kept: 16 MiB together.
-const POOL_BUFFERS: usize = 64;
-const POOL_BUFFER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {

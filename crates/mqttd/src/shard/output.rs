@@ -16,6 +16,7 @@ use mqttd_core::wire::WireBuffer;
 use slab::Slab;
 
 use super::connection::{Connection, State};
+use super::pool::Pool;
 use crate::authenticate::{Request, Requests};
 use crate::durability::{Durability, Outcome};
 use mqttd_conf::LogType;
@@ -46,7 +47,7 @@ pub(crate) struct Body {
     pub(crate) appended: Lsn,
     /// What commits in the middle of the turn led to; the shard is told at its end.
     pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) pool: Vec<Vec<u8>>,
+    pub(crate) pool: Pool,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) now: Instant,
@@ -136,7 +137,7 @@ impl Output for Body {
     #[inline]
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
         let memory =
-            self.connections[to.0 as usize].wire.needs_memory().then(|| self.pool.pop()).flatten();
+            self.connections[to.0 as usize].wire.needs_memory().then(|| self.pool.take()).flatten();
         let connection = self.touch(to.0);
         if let Some(memory) = memory {
             connection.wire.lend_memory(memory);

@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 
 use super::connection::{Connection, State};
 use super::output::Body;
+use super::pool::Pool;
 use super::reading::READ_BYTES;
 use super::ready::{ConnectionWaker, ReadyList};
 use crate::alarm::Alarm;
@@ -92,7 +93,7 @@ impl ShardTask {
             durability,
             appended: shard.appended(),
             outcomes: Vec::new(),
-            pool: Vec::new(),
+            pool: Pool::default(),
             bytes_received: 0,
             bytes_sent: 0,
             now: clock.now(),
@@ -362,7 +363,7 @@ impl ShardTask {
             match result {
                 Ok(false) => {}
                 Ok(true) => {
-                    connection.give_memory(&mut self.body.pool);
+                    connection.give_memory(&mut self.body.pool, self.body.now);
                     let was_behind = mem::take(&mut connection.is_behind);
                     if connection.state != State::Open {
                         self.advance_closing(key);
