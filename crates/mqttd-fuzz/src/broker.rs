@@ -189,7 +189,7 @@ pub fn broker(bytes: &[u8]) {
                 }
             }
             56..=59 => {
-                world.now = world.now.plus_millis(1 << (what >> 2 & 3) * 6);
+                world.now = world.now.plus_millis(1 << ((what >> 2 & 3) * 6));
                 (0..SHARDS).for_each(|shard| world.handle(shard, Event::Tick));
             }
             60 => {

@@ -96,7 +96,8 @@ pub fn http_request(bytes: &[u8]) {
 pub(crate) fn http_seeds() -> Vec<Vec<u8>> {
     let texts: [&[u8]; 3] = [
         b"GET /api/v1/listeners?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\n\r\n",
-        b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+        b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+          Connection: keep-alive, Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
           Sec-WebSocket-Protocol: mqtt, mqttv3.1\r\n\r\n",
         b"HEAD / HTTP/1.0\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n\r\n",

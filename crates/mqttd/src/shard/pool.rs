@@ -1,8 +1,8 @@
-//! Memory of output buffers between two turns: a connection that has written everything keeps none,
-//! and the next that is written to takes what is here.
+//! Memory of output buffers between two turns: a connection that has written everything keeps
+//! none, and the next that is written to takes what is here.
 //!
-//! A buffer grows with the largest burst it has ever carried. So that what bursts have left does not
-//! add up for ever, the largest goes once a second; what the load needs comes back with one
+//! A buffer grows with the largest burst it has ever carried. So that what bursts have left does
+//! not add up for ever, the largest goes once a second; what the load needs comes back with one
 //! allocation.
 
 use mqttd_core::time::Instant;
