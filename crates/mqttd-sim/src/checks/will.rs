@@ -91,10 +91,11 @@ impl Due {
         let from = match back {
             // The session goes on: the will is taken back.
             Some((at, false)) if delay > 0 && at < due => {
-                // A wall clock that jumped may have made it due.
+                // A wall clock that jumped may have made it due, or a crash has forgotten this.
                 let jumped = history.deaths.iter().any(|d| d.at >= ended && d.at <= at);
                 let back = Some(at);
-                return jumped.then_some(Self { from: ended, must: false, ended, back });
+                let may_come = jumped || history.may_be_forgotten(at);
+                return may_come.then_some(Self { from: ended, must: false, ended, back });
             }
             // The session ends, and with it the delay.
             Some((at, true)) if at < due => at,
