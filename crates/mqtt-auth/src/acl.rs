@@ -37,8 +37,10 @@ pub enum Action {
     Publish,
     /// To be sent a message of a topic: needs `read`.
     Deliver,
-    /// To subscribe or unsubscribe: always allowed, since each delivery is checked.
+    /// To subscribe: always allowed by a table, since each delivery is checked.
     Subscribe,
+    /// To unsubscribe: always allowed by a table.
+    Unsubscribe,
 }
 
 /// The answer, and why.
@@ -90,7 +92,7 @@ impl AclTable {
         let wanted = match action {
             Action::Publish => Access::WRITE,
             Action::Deliver => Access::READ,
-            Action::Subscribe => return AclVerdict::Allowed { line: None },
+            Action::Subscribe | Action::Unsubscribe => return AclVerdict::Allowed { line: None },
         };
         let own = match who.username {
             None => Some(&self.anonymous),

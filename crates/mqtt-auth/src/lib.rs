@@ -1,5 +1,5 @@
 //! Who may come in and what they may touch: password files, their hashes, SCRAM, access control
-//! lists and pre-shared keys in Mosquitto's formats.
+//! lists, pre-shared keys and dynamic security in Mosquitto's formats.
 //!
 //! Contents in, verdict out: this crate reads no file, no clock and no random source. The caller
 //! reads files, brings the salt of a new hash, and decides on which thread a slow hash runs.
@@ -24,6 +24,7 @@ extern crate alloc;
 
 mod acl;
 mod acl_file;
+mod dynsec;
 mod filter;
 mod hash;
 mod password_file;
@@ -33,6 +34,10 @@ mod scram;
 
 pub use acl::{AclTable, AclVerdict, Action, Denial, Who};
 pub use acl_file::{AclFileError, AclLineError};
+pub use dynsec::{
+    DYNSEC_ENTRIES_MAX, DYNSEC_SALT_BYTES, DYNSEC_TOPIC, DynamicRights, DynamicSecurity,
+    DynsecFileError, Execution, InitialPasswords, PRIORITY_MAX,
+};
 pub use hash::argon2id::{
     ARGON2ID_HASH_BYTES_MAX, ARGON2ID_HASH_BYTES_MIN, ARGON2ID_LANES_MAX, ARGON2ID_MEMORY_KIB_MAX,
     ARGON2ID_PASSES_MAX, ARGON2ID_SALT_BYTES_MIN,

@@ -91,6 +91,12 @@ impl PasswordFile {
         Ok((file, text.warnings().collect()))
     }
 
+    /// Users that do not come from a password file. None of them has SCRAM keys.
+    pub(crate) fn of(users: impl IntoIterator<Item = (Box<str>, PasswordHash)>) -> Self {
+        let users: HashMap<_, _> = users.into_iter().collect();
+        Self { decoy: most_common_cost(&users), users, ..Self::default() }
+    }
+
     /// The keys for an exchange with this user. A user who has none gets made-up ones that no
     /// password fits: the same each time, and with the cost that most users have.
     pub(crate) fn scram(&self, user: &str) -> (ScramSha256Hash, ScramStanding) {
