@@ -17,8 +17,17 @@ use crate::raw::{AuthDraft, BridgeDraft, Draft, Lines, ListenerDraft};
 /// Turns a draft into a configuration; what does not go together is reported.
 pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     let Draft {
-        mut config, auth, destinations, types, default_listener, listeners, bridges, ..
+        mut config,
+        auth,
+        destinations,
+        types,
+        default_listener,
+        listeners,
+        bridges,
+        plugins,
+        ..
     } = draft;
+    let plugins = plugins.settle(report);
     if let Some(destinations) = destinations {
         config.logging.destinations = destinations;
     }
@@ -34,6 +43,7 @@ pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     config.general.is_local_only = listeners.is_empty() && !names_address;
     let is_local_only = config.general.is_local_only;
     config.security.auth = merge(&auth, &Auth::default(), is_local_only);
+    config.security.auth.dynamic = plugins.reaches_all();
     let settled = Globals {
         auth: config.security.auth.clone(),
         per_listener: config.general.per_listener_settings,
@@ -41,11 +51,14 @@ pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     };
     note_default_listener(&default_listener, !listeners.is_empty(), &settled, report);
     if is_local_only || opens_default {
-        config.listeners.push(settle_listener(default_listener, &settled, report));
+        let dynamic = plugins.reaches(None);
+        config.listeners.push(settle_listener(default_listener, &settled, dynamic, report));
     }
-    for listener in listeners {
-        config.listeners.push(settle_listener(listener, &settled, report));
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let dynamic = plugins.reaches(Some(index));
+        config.listeners.push(settle_listener(listener, &settled, dynamic, report));
     }
+    config.security.dynamic = plugins.security;
     if is_local_only {
         config.open_local_only(&[]);
     }
@@ -142,6 +155,8 @@ fn merge(draft: &AuthDraft, base: &Auth, is_local_only: bool) -> Auth {
         password_file: path(&draft.password_file, &base.password_file),
         acl_file: path(&draft.acl_file, &base.acl_file),
         psk_file: path(&draft.psk_file, &base.psk_file),
+        // Set once it is known which listener it is.
+        dynamic: false,
         allow_zero_length_clientid: draft
             .allow_zero_length_clientid
             .unwrap_or(base.allow_zero_length_clientid),
@@ -149,7 +164,12 @@ fn merge(draft: &AuthDraft, base: &Auth, is_local_only: bool) -> Auth {
     }
 }
 
-fn settle_listener(draft: ListenerDraft, globals: &Globals, report: &mut Report) -> Listener {
+fn settle_listener(
+    draft: ListenerDraft,
+    globals: &Globals,
+    dynamic: bool,
+    report: &mut Report,
+) -> Listener {
     let mut listener = draft.listener;
     let place = listener
         .place
@@ -161,6 +181,7 @@ fn settle_listener(draft: ListenerDraft, globals: &Globals, report: &mut Report)
     } else {
         globals.auth.clone()
     };
+    listener.auth.dynamic = dynamic;
     if let Some(allowed) = draft.listener_allow_anonymous {
         listener.auth.allow_anonymous = allowed;
     }
@@ -315,7 +336,8 @@ fn note_closed(listener: &Listener, place: &Place, report: &mut Report) {
         && (listener.identity.use_identity_as_username
             || listener.identity.use_subject_as_username);
     let auth = &listener.auth;
-    if !auth.allow_anonymous && auth.password_file.is_none() && !names_by_certificate {
+    let has_users = auth.password_file.is_some() || auth.dynamic;
+    if !auth.allow_anonymous && !has_users && !names_by_certificate {
         let address = &listener.address;
         report.note(
             place,

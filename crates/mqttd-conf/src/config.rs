@@ -353,10 +353,21 @@ impl std::fmt::Debug for LogTypes {
 pub struct Security {
     /// The options as written outside any listener; see [`Listener::auth`] for what applies.
     pub auth: Auth,
+    /// Dynamic security, where a plugin line asks for it; see [`Auth::dynamic`].
+    pub dynamic: Option<DynamicSecurity>,
     /// `clientid_prefixes`: only Client Identifiers that begin so may connect.
     pub clientid_prefixes: Option<String>,
     /// What failed logins lead to.
     pub logins: Logins,
+}
+
+/// Mosquitto's plugin of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicSecurity {
+    /// `plugin_opt_config_file`: clients, groups and roles; made when it does not exist.
+    pub config_file: PathBuf,
+    /// `plugin_opt_password_init_file`: the first password, for a file that is made.
+    pub password_init_file: Option<PathBuf>,
 }
 
 /// What failed logins lead to.
@@ -395,6 +406,8 @@ pub struct Auth {
     pub acl_file: Option<PathBuf>,
     /// `psk_file`.
     pub psk_file: Option<PathBuf>,
+    /// Dynamic security is asked before the two files.
+    pub dynamic: bool,
     /// `allow_zero_length_clientid`: 3.1.1 and 5.0 clients may leave the identifier to us.
     pub allow_zero_length_clientid: bool,
     /// `auto_id_prefix`: how identifiers made by us begin.
@@ -408,6 +421,7 @@ impl Default for Auth {
             password_file: None,
             acl_file: None,
             psk_file: None,
+            dynamic: false,
             allow_zero_length_clientid: true,
             auto_id_prefix: "auto-".to_owned(),
         }

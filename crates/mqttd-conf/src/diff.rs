@@ -160,7 +160,10 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             connection_messages: "connection_messages",
         }
     );
-    let Security { auth, clientid_prefixes, logins } = &old.security;
+    let Security { auth, dynamic, clientid_prefixes, logins } = &old.security;
+    if *dynamic != new.security.dynamic {
+        diff.note("plugin");
+    }
     if *clientid_prefixes != new.security.clientid_prefixes {
         diff.note("clientid_prefixes");
     }
@@ -184,6 +187,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             password_file: "password_file",
             acl_file: "acl_file",
             psk_file: "psk_file",
+            dynamic: "plugin",
             allow_zero_length_clientid: "allow_zero_length_clientid",
             auto_id_prefix: "auto_id_prefix",
         }

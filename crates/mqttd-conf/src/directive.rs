@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::config::Bridge;
+use crate::plugin::PluginLine;
 use crate::raw::{AuthDraft, Draft, ListenerDraft};
 
 /// One directive. Parser, checks and manual read nothing else.
@@ -79,6 +80,8 @@ pub enum Meaning {
     Auth(Value<AuthDraft>),
     /// The bridge above.
     Bridge(Value<Bridge>),
+    /// About a plugin: broker or listener, see [`Scope::Either`], but for lines that say which.
+    Plugin(PluginLine),
     /// Begins a section or reads more files; the text is the form of the value.
     Section(Section, &'static str),
 }
@@ -176,7 +179,8 @@ impl Directive {
                 Scope::Global
             }
             Meaning::Listener(_) => Scope::Listener,
-            Meaning::Auth(_) => Scope::Either,
+            Meaning::Auth(_) | Meaning::Plugin(PluginLine::Here | PluginLine::Use) => Scope::Either,
+            Meaning::Plugin(_) => Scope::Global,
             Meaning::Bridge(_) => Scope::Bridge,
         }
     }
@@ -189,6 +193,7 @@ impl Directive {
             Meaning::Listener(value) | Meaning::DefaultListener(value) => value.form(),
             Meaning::Auth(value) => value.form(),
             Meaning::Bridge(value) => value.form(),
+            Meaning::Plugin(line) => line.form().to_owned(),
             Meaning::Section(_, form) => (*form).to_owned(),
         }
     }

@@ -26,6 +26,7 @@ mod listener;
 mod load;
 pub mod manual;
 mod migrate;
+mod plugin;
 mod raw;
 mod source;
 
@@ -36,5 +37,6 @@ pub use directives::{GROUPS, Group, find, nearest, rows};
 pub use error::{ConfError, ErrorKind, Warning, WarningKind};
 pub use line::{LINE_BYTES_MAX, Place};
 pub use migrate::{JudgedLine, Migration, Verdict};
+pub use plugin::{PluginLine, PluginsDraft};
 pub use raw::{AuthDraft, BridgeDraft, Draft, ListenerDraft};
 pub use source::{Disk, Memory, Source};

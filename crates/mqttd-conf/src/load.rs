@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::check;
 use crate::config::{Address, Config};
 use crate::directive::{Directive, Meaning, Section, Status, Tail, Value};
-use crate::directives::{find, instead_of, nearest};
+use crate::directives::{find, nearest};
 use crate::error::{ConfError, ErrorKind, Warning, WarningKind};
 use crate::line::{Line, LineFault, Place, lines, split_comment, split_comment_outside_quotes};
+use crate::plugin::{PluginLine, PluginValue, Reach};
 use crate::raw::{BridgeDraft, Draft, Lines, ListenerDraft};
 use crate::source::Source;
 
@@ -143,7 +144,6 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         match row.status {
             Status::Refused(_) | Status::Planned if is_default => {}
             Status::Refused(cure) => {
-                let cure = instead_of(line.name, line.value).unwrap_or(cure);
                 return self.report.error(&place, ErrorKind::Refused { name: name() }, Some(cure));
             }
             Status::Unnecessary(why) => {
@@ -180,6 +180,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
                 let Draft { auth, lines, .. } = &mut self.draft;
                 entry.set(value, auth, lines, &mut self.report);
             }
+            Meaning::Plugin(line) => self.read_plugin(*line, &entry, *cursor),
             Meaning::Bridge(value) => match cursor.bridge {
                 Some(at) => {
                     let BridgeDraft { bridge, lines } = &mut self.draft.bridges[at];
@@ -188,6 +189,21 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
                 None => entry.misplaced("below a connection line", &mut self.report),
             },
         }
+    }
+
+    fn read_plugin(&mut self, line: PluginLine, entry: &Entry<'_>, cursor: Cursor) {
+        let value = match line {
+            PluginLine::Use => entry.line.value.split(char::is_whitespace).next(),
+            _ if entry.line.value.is_empty() => None,
+            _ => entry.value(Tail::Path, entry.line.value, &mut self.report),
+        };
+        let reach = match self.draft.config.general.per_listener_settings {
+            true => Reach::Listener(cursor.listener),
+            false => Reach::All,
+        };
+        let (place, name) = (&entry.place, entry.line.name);
+        let value = PluginValue { place, name, value: value.unwrap_or_default(), reach };
+        self.draft.plugins.read(line, &value, &mut self.report);
     }
 
     fn listener(&mut self, cursor: Cursor) -> (&mut ListenerDraft, &mut Report) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::{Bridge, Config, Listener, LogDestination, LogTypes, Tls};
 use crate::line::Place;
+use crate::plugin::PluginsDraft;
 
 /// Where each option of a section stands (its last line), by row name.
 pub(crate) type Lines = BTreeMap<&'static str, Place>;
@@ -27,6 +28,8 @@ pub struct Draft {
     pub listeners: Vec<ListenerDraft>,
     /// Every `connection`, with the lines of its options.
     pub bridges: Vec<BridgeDraft>,
+    /// Lines about plugins.
+    pub plugins: PluginsDraft,
     pub(crate) lines: Lines,
 }
 
@@ -40,6 +43,7 @@ impl Default for Draft {
             default_listener: ListenerDraft::default(),
             listeners: Vec::new(),
             bridges: Vec::new(),
+            plugins: PluginsDraft::default(),
             lines: Lines::new(),
         }
     }

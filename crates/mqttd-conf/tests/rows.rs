@@ -6,7 +6,9 @@ mod support;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mqttd_conf::{Config, Directive, Meaning, Memory, Scope, Status, Value, find, rows};
+use mqttd_conf::{
+    Config, Directive, Meaning, Memory, PluginLine, Scope, Status, Value, find, rows,
+};
 
 /// Every option of Mosquitto 2.0 and 2.1, and those of older files that it still knows.
 const MOSQUITTO: &str = "
@@ -81,6 +83,8 @@ fn companions(name: &str) -> &'static str {
         "bridge_identity" => "bridge_psk 00",
         "bridge_psk" => "bridge_identity i",
         "remote_password" => "remote_username u",
+        "plugin" | "global_plugin" => "plugin_opt_config_file /d.json",
+        "plugin_load" => "plugin_opt_config_file /d.json\nplugin_use dynsec",
         _ => "",
     }
 }
@@ -93,6 +97,12 @@ fn base(row: &Directive) -> &'static str {
             "listener 1883\npassword_file p\n"
         }
         (_, Scope::Listener) => "listener 1883\nlistener_allow_anonymous true\n",
+        (Meaning::Plugin(PluginLine::Use), _) => {
+            "plugin_load dynsec /mosquitto_dynamic_security.so\nplugin_opt_config_file /d.json\n"
+        }
+        (Meaning::Plugin(PluginLine::Option), _) => {
+            "plugin /mosquitto_dynamic_security.so\nplugin_opt_config_file /d.json\n"
+        }
         (_, Scope::Bridge) => "connection one\naddress host\ntopic t\n",
         _ => "",
     }
@@ -151,7 +161,7 @@ fn values(row: &Directive) -> (Vec<String>, Vec<String>) {
         Meaning::Listener(value) | Meaning::DefaultListener(value) => values_of(row, value),
         Meaning::Auth(value) => values_of(row, value),
         Meaning::Bridge(value) => values_of(row, value),
-        Meaning::Section(..) => forms(row.name),
+        Meaning::Plugin(_) | Meaning::Section(..) => forms(row.name),
     }
 }
 
@@ -182,6 +192,16 @@ fn values_of<T>(row: &Directive, value: &Value<T>) -> (Vec<String>, Vec<String>)
 /// Values of the rows with a form of their own.
 fn forms(name: &str) -> (Vec<String>, Vec<String>) {
     let (good, bad): (&[&str], &[&str]) = match name {
+        "plugin" | "global_plugin" => (
+            &["/a/mosquitto_dynamic_security.so", "/a/dynamic-security.so # ours"],
+            &["", "/a.so", "/dynamic_security/a.so"],
+        ),
+        "plugin_load" => (
+            &["dynsec /mosquitto_dynamic_security.so", "dynsec  /dynamic-security.so"],
+            &["", "dynsec", "dynsec /a.so"],
+        ),
+        "plugin_use" => (&["dynsec", "dynsec # ours"], &["", "absent"]),
+        "plugin_opt_KEY" => (&["/d.json", "/d.json # ours"], &[""]),
         "include_dir" => (&["/etc/mqttd/conf.d", "/etc/mqttd/conf.d # more"], &["", "/absent"]),
         "listener" => (
             &["1", "65535 ::1", "0 /s", "1883 # all", "1883 a # b"],

@@ -16,6 +16,7 @@ use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::topic::FilterTrie;
 use mqtt_proto::{Packet, PacketIdentifier, Properties, PropertiesBuf, QoS, Version};
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::event::{Admission, Event, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, RecordId, ShardId};
@@ -182,6 +183,10 @@ struct Sockets {
 }
 
 impl Output for Sockets {
+    fn control(&mut self, _: ConnectionKey, request: ControlRequest<'_>) {
+        panic!("nobody here has a request to the Server: {request:?}");
+    }
+
     fn authenticate(&mut self, _: ConnectionKey, request: Reauthentication<'_>) {
         panic!("no Client here has named an Authentication Method: {request:?}");
     }

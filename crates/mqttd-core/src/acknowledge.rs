@@ -205,7 +205,9 @@ impl Shard {
         online.held.up(1);
         if online.held >= HELD_ANSWERS_MAX && !online.is_paused {
             online.is_paused = true;
-            out.pause(online.connection);
+            if online.control.is_none() {
+                out.pause(online.connection);
+            }
         }
         let epoch = online.epoch;
         let session = address(key, session);
@@ -363,7 +365,9 @@ impl Shard {
             online.held.down(1);
             if online.is_paused && online.held <= HELD_ANSWERS_MAX / 2 {
                 online.is_paused = false;
-                out.resume(online.connection);
+                if online.control.is_none() {
+                    out.resume(online.connection);
+                }
             }
             version = Some(online.version);
         }

@@ -181,6 +181,7 @@ mod tests {
     use mqtt_proto::packet::Connect;
     use mqtt_proto::{Packet, Properties, Version};
 
+    use crate::control::ControlRequest;
     use crate::envelope::Envelope;
     use crate::event::{Admission, Event, Proof};
     use crate::ids::{RecordId, ShardId};
@@ -215,6 +216,10 @@ mod tests {
         fn authenticate(&mut self, connection: ConnectionKey, request: Reauthentication<'_>) {
             assert_eq!((connection, request.username), (ANN, Some("ann")));
             self.requests.push((request.is_first, request.data.map(<[u8]>::to_vec)));
+        }
+
+        fn control(&mut self, _: ConnectionKey, request: ControlRequest<'_>) {
+            panic!("nobody here publishes: {request:?}");
         }
 
         fn to_shard(&mut self, _: ShardId, _: Envelope) {}

@@ -47,8 +47,8 @@ impl Shard {
         let connect = &admission.connect;
         // The session's own record, which is written now, is nothing that PUBREL speaks of.
         let before = self.journal.appended();
-        if !self.is_still_welcome(admission) {
-            return self.refuse(admission, ReasonCode::NotAuthorized, out);
+        if let Some(reason) = self.reason_to_go(admission) {
+            return self.refuse(admission, reason, out);
         }
         let terms = match self.admit(admission) {
             Ok(terms) => terms,
@@ -270,6 +270,7 @@ impl Shard {
             inflight_bytes: 0,
             held: 0,
             is_paused: false,
+            control: None,
             receiving: 0,
             receive_maximum: terms.receive_maximum,
             messages: Messages::default(),

@@ -192,11 +192,10 @@ impl Shard {
             let Some(own) = grant.for_own() else { return };
             grant = own;
         }
-        if let Some(acl) = &self.settings.listener(session.listener).acl {
-            if !acl.check(&session.who(), Action::Deliver, message.topic).is_allowed() {
-                self.stats.drop(DropReason::NotAuthorized);
-                return;
-            }
+        let listener = self.settings.listener(session.listener);
+        if !listener.allows(&session.who(), Action::Deliver, message.topic) {
+            self.stats.drop(DropReason::NotAuthorized);
+            return;
         }
         let qos =
             if self.settings.upgrade_outgoing_qos { grant.qos } else { message.qos.min(grant.qos) };

@@ -83,8 +83,8 @@ impl Shard {
         // may be heard of one that is busy reading: it lives as long as the output shrinks.
         let backlog = out.wire(online.connection).len();
         let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
-        // Nor is anything heard of one that waits for too many answers.
-        if online.is_paused {
+        // Nor is anything heard of one that waits for too many answers, or for one of the Server's.
+        if online.is_paused || online.control.is_some() {
             due = due.max(now.plus_millis(online.silence_millis_max()));
         }
         if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {

@@ -28,6 +28,8 @@ pub enum Event<'a> {
     Writable(ConnectionKey),
     /// The answer to [`crate::output::Output::authenticate`].
     Authenticated(ConnectionKey, Outcome<'a>),
+    /// What [`crate::output::Output::control`] asked for is done, and answered.
+    ControlDone(ConnectionKey),
     /// From another shard's [`crate::output::Output::to_shard`].
     FromShard(ShardId, Envelope),
     /// From another shard's [`crate::output::Output::message_to_shard`]: a message for whatever
@@ -71,6 +73,8 @@ pub enum Proof {
     None,
     /// By the password, or the keys made of it, of its user in the listener's password file.
     Password,
+    /// By the password of its user in dynamic security.
+    Dynamic,
     /// By a certificate, or by what else the transport vouches for.
     Transport,
 }

@@ -32,6 +32,7 @@ mod alias;
 pub mod authenticate;
 pub mod begun;
 mod connect;
+pub mod control;
 mod deliver;
 pub mod drops;
 mod ending;

@@ -1,6 +1,7 @@
 //! Everything that can leave a shard. The body carries it out, the simulator records it.
 
 use crate::authenticate::Reauthentication;
+use crate::control::ControlRequest;
 use crate::envelope::{Envelope, Token};
 use crate::ids::{ConnectionKey, RecordId, ShardId};
 use crate::message::Passing;
@@ -36,6 +37,11 @@ pub trait Output {
     /// A Client authenticates again (4.12.1). [`crate::event::Event::Authenticated`] is to follow,
     /// unless the connection ends before.
     fn authenticate(&mut self, connection: ConnectionKey, request: Reauthentication<'_>);
+
+    /// A Client has a request to the Server itself; it may make it. No packet of the connection is
+    /// welcome until [`crate::event::Event::ControlDone`], which is to follow unless the connection
+    /// ends before.
+    fn control(&mut self, connection: ConnectionKey, request: ControlRequest<'_>);
 
     /// Into another shard's mailbox, in order, at the end of the turn: after the records of the
     /// turn are in the log, and before anything is written to a socket.

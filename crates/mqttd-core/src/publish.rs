@@ -11,6 +11,7 @@ use mqtt_proto::qos::{PubrecOutcome, SenderOffence};
 use mqtt_proto::{Offence, PacketIdentifier, Properties, QoS, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
+use crate::control::CONTROL;
 use crate::deliver::{Routed, address};
 use crate::drops::DropReason;
 use crate::envelope::SessionAddress;
@@ -99,6 +100,9 @@ impl Shard {
             memory: self.settings.memory.clone(),
             ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
         };
+        if topic.starts_with(CONTROL) {
+            return self.receive_control(key, publish, &mut message, now, out);
+        }
         match publish.packet_id {
             None => {
                 if self.may_publish(key, topic, out)
@@ -135,7 +139,7 @@ impl Shard {
         Ok(())
     }
 
-    fn receive_qos2<O: Output>(
+    pub(crate) fn receive_qos2<O: Output>(
         &mut self,
         key: SessionKey,
         packet_id: PacketIdentifier,
@@ -215,7 +219,7 @@ impl Shard {
 
     /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. 3.x knows none.
     #[inline]
-    fn begin_receiving(&mut self, key: SessionKey) -> Result<(), Offence> {
+    pub(crate) fn begin_receiving(&mut self, key: SessionKey) -> Result<(), Offence> {
         let Some(online) = &mut self.sessions[key].online else { return Ok(()) };
         if online.version.has_properties() && online.receiving >= online.receive_maximum {
             return Err(Offence::ReceiveMaximumExceeded);
@@ -251,37 +255,51 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> (ReasonCode, Wait) {
-        let version = self.sessions[key].online.as_ref().map(|online| online.version);
-        let with_codes = version.is_some_and(|version| version.has_properties());
-        if !self.may_publish(key, message.topic, out) {
-            // 3.x has no word for it: acknowledged, as Mosquitto does.
-            let reason = if with_codes { ReasonCode::NotAuthorized } else { ReasonCode::Success };
+        if let Some(reason) = self.refuses_message(key, message, out) {
             return (reason, Wait::default());
-        }
-        if self.is_too_deep(key, message.topic) {
-            let reason =
-                if with_codes { ReasonCode::TopicNameInvalid } else { ReasonCode::Success };
-            return (reason, Wait::default());
-        }
-        if self.is_too_large(key, message) {
-            // The only code of PUBACK and PUBREC that speaks of a limit of the Server's.
-            let reason = if with_codes { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
-            return (reason, Wait::default());
-        }
-        if self.is_malformed_text(key, message) {
-            return (ReasonCode::PayloadFormatInvalid, Wait::default());
         }
         // Without a log nothing is promised beyond what is in a mailbox, and there it is before any
         // answer is written.
         let token = (self.shards > 1 && self.journal.is_on()).then(|| self.held.next_token());
         let receipt = Receipt { token, origin, reached };
         let routed = self.publish_message(message, Some(key), &receipt, now, out);
-        let reason = if routed.matched || !with_codes {
+        let reason = if routed.matched || !self.has_reason_codes(key) {
             ReasonCode::Success
         } else {
             ReasonCode::NoMatchingSubscribers
         };
         (reason, routed.wait)
+    }
+
+    /// Access rights and sizes: what the answer to a message says that goes no further.
+    #[inline]
+    pub(crate) fn refuses_message<O: Output>(
+        &mut self,
+        key: SessionKey,
+        message: &Passing<'_>,
+        out: &mut O,
+    ) -> Option<ReasonCode> {
+        let reason = if !self.may_publish(key, message.topic, out) {
+            ReasonCode::NotAuthorized
+        } else if self.is_too_deep(key, message.topic) {
+            ReasonCode::TopicNameInvalid
+        } else if self.is_too_large(key, message) {
+            // The only code of PUBACK and PUBREC that speaks of a limit of the Server's.
+            ReasonCode::QuotaExceeded
+        } else if self.is_malformed_text(key, message) {
+            ReasonCode::PayloadFormatInvalid
+        } else {
+            return None;
+        };
+        // 3.x has no word for it: acknowledged, as Mosquitto does.
+        Some(if self.has_reason_codes(key) { reason } else { ReasonCode::Success })
+    }
+
+    /// Whether the session's Client is told in PUBACK and PUBREC what has become of a message.
+    #[inline]
+    fn has_reason_codes(&self, key: SessionKey) -> bool {
+        let online = self.sessions[key].online.as_ref();
+        online.is_some_and(|online| online.version.has_properties())
     }
 
     /// Routes a message and keeps it if it is to be retained. `from` is the publisher's session,
@@ -318,11 +336,8 @@ impl Shard {
                 topic.starts_with("$SYS/broker/connection/") && topic.ends_with("/state");
             (topic.starts_with("$SYS") && !bridge_state) || topic.starts_with("$share")
         };
-        let acl = &self.settings.listener(session.listener).acl;
-        let allowed = !own
-            && acl
-                .as_ref()
-                .is_none_or(|acl| acl.check(&session.who(), Action::Publish, topic).is_allowed());
+        let listener = self.settings.listener(session.listener);
+        let allowed = !own && listener.allows(&session.who(), Action::Publish, topic);
         if !allowed {
             out.notice(Notice::PublishDenied { client_id: &session.client_id, topic });
             self.note_drop(key, DropReason::NotAuthorized, topic);

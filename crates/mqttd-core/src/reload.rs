@@ -13,10 +13,10 @@ use mqtt_proto::{PacketIdentifier, ReasonCode};
 use crate::acknowledge::{Answer, Wait};
 use crate::drops::DropReason;
 use crate::event::{Admission, Proof};
-use crate::ids::{ListenerId, SessionKey};
+use crate::ids::SessionKey;
 use crate::notice::Ending;
 use crate::output::Output;
-use crate::settings::Settings;
+use crate::settings::{ListenerSettings, Settings};
 use crate::shard::Shard;
 use crate::time::Instant;
 
@@ -31,23 +31,24 @@ impl Shard {
         self.matching.duplicate_overlaps = settings.duplicate_overlaps;
         self.matching.changed();
         let old = core::mem::replace(&mut self.settings, settings);
-        let mut unwelcome = Vec::new();
+        let mut leaving = Vec::new();
         let mut owed = Vec::new();
         for (key, session) in self.sessions.iter() {
             let Some(online) = &session.online else { continue };
             // Whoever came in under a newer configuration has been asked by that one.
             let is_known = online.proved_under >= self.settings.generation;
             let username = session.username.as_deref();
-            let stays = is_known
-                || still_welcome(&old, &self.settings, session.listener, online.proof, username);
-            if !stays {
-                unwelcome.push(online.connection);
+            let listeners =
+                (old.listener(session.listener), self.settings.listener(session.listener));
+            let reason = reason_to_go(listeners, online.proof, username).filter(|_| !is_known);
+            if let Some(reason) = reason {
+                leaving.push((online.connection, reason));
             } else if session.sender.owed() > 0 {
                 owed.push(key);
             }
         }
-        for connection in unwelcome {
-            self.end_connection(connection, Ending::Server(ReasonCode::NotAuthorized), now, out);
+        for (connection, reason) in leaving {
+            self.end_connection(connection, Ending::Server(reason), now, out);
         }
         for key in owed {
             for packet_id in self.drop_denied_flights(key, out) {
@@ -59,12 +60,16 @@ impl Shard {
         }
     }
 
-    /// A Client that has shown who it is under settings that a reload has replaced since.
-    pub(crate) fn is_still_welcome(&self, admission: &Admission<'_>) -> bool {
-        let Some(old) = admission.proved_under else { return true };
-        let (listener, username) = (admission.listener, admission.username);
-        old.generation >= self.settings.generation
-            || still_welcome(old, &self.settings, listener, admission.proof, username)
+    /// Why a Client is not let in that has shown who it is under settings that others have replaced
+    /// since.
+    pub(crate) fn reason_to_go(&self, admission: &Admission<'_>) -> Option<ReasonCode> {
+        let old = admission.proved_under?;
+        let id = admission.listener;
+        if old.generation >= self.settings.generation {
+            return None;
+        }
+        let listeners = (old.listener(id), self.settings.listener(id));
+        reason_to_go(listeners, admission.proof, admission.username)
     }
 
     /// Takes messages out of the window that the session may no longer be sent again. Returns the
@@ -76,11 +81,12 @@ impl Shard {
     ) -> Vec<PacketIdentifier> {
         let mut released = Vec::new();
         let session = &self.sessions[key];
-        let Some(acl) = self.settings.listener(session.listener).acl.clone() else {
+        let listener = self.settings.listener(session.listener);
+        if listener.acl.is_none() && listener.dynamic.is_none() {
             return released;
-        };
+        }
         let who = session.who();
-        let denied = |topic| !acl.check(&who, Action::Deliver, topic).is_allowed();
+        let denied = |topic| !listener.allows(&who, Action::Deliver, topic);
         let flights = session.sender.iter().filter_map(|flight| {
             let message = &flight.message?.kept.as_ref()?.message;
             denied(message.topic()).then(|| (flight.id, flight.state, Arc::clone(message)))
@@ -115,23 +121,29 @@ impl Shard {
     }
 }
 
-/// Whether what a Client has shown under the old settings is enough under the new ones. Its
-/// password is not known here: a changed entry means that it has to show it again.
-fn still_welcome(
-    old: &Settings,
-    new: &Settings,
-    listener: ListenerId,
+/// Why a Client may no longer be here that came in under the old settings of its listener, if it
+/// may not under the new ones.
+fn reason_to_go(
+    (old, new): (&ListenerSettings, &ListenerSettings),
     proof: Proof,
     username: Option<&str>,
-) -> bool {
-    let (old, new) = (old.listener(listener), new.listener(listener));
-    match (proof, username, &new.passwords) {
+) -> Option<ReasonCode> {
+    if let (Some(old), Some(new)) = (&old.dynamic, &new.dynamic) {
+        if !Arc::ptr_eq(old, new) && !old.keeps(new, username) {
+            return Some(ReasonCode::AdministrativeAction);
+        }
+    }
+    let stays = match (proof, username, &new.passwords) {
         (Proof::Transport, ..) => true,
+        (Proof::Dynamic, Some(user), _) => {
+            new.dynamic.as_ref().is_some_and(|dynamic| dynamic.knows(user))
+        }
         (Proof::Password, Some(user), Some(passwords)) => {
             old.passwords.as_ref().is_some_and(|old| old.has_same_entry(passwords, user))
         }
         // Nobody has asked for the password of this user, and now somebody would.
         (Proof::None, Some(_), Some(_)) => false,
-        (Proof::Password | Proof::None, ..) => new.allow_anonymous,
-    }
+        (Proof::Password | Proof::Dynamic | Proof::None, ..) => new.allow_anonymous,
+    };
+    (!stays).then_some(ReasonCode::NotAuthorized)
 }

@@ -174,12 +174,11 @@ impl Shard {
     fn send_queued<O: Output>(&mut self, key: SessionKey, kept: Kept, now: Instant, out: &mut O) {
         let session = &self.sessions[key];
         // The rights may have changed since it was queued.
-        if let Some(acl) = &self.settings.listener(session.listener).acl {
-            if !acl.check(&session.who(), Action::Deliver, kept.message.topic()).is_allowed() {
-                self.note_drop(key, DropReason::NotAuthorized, kept.message.topic());
-                self.journal.complete(&kept, out);
-                return;
-            }
+        let listener = self.settings.listener(session.listener);
+        if !listener.allows(&session.who(), Action::Deliver, kept.message.topic()) {
+            self.note_drop(key, DropReason::NotAuthorized, kept.message.topic());
+            self.journal.complete(&kept, out);
+            return;
         }
         let message = Arc::clone(&kept.message);
         let extra = kept.extra.clone();

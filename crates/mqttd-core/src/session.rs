@@ -12,6 +12,7 @@ use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::Aliases;
 use crate::authenticate::Authentication;
+use crate::control::Control;
 use crate::drops::DropReason;
 use crate::event::Proof;
 use crate::exchange::Begun;
@@ -84,6 +85,8 @@ pub(crate) struct Online {
     pub(crate) held: u32,
     /// They are so many that nothing more is read.
     pub(crate) is_paused: bool,
+    /// A request to the Server is under way, and nothing more is read.
+    pub(crate) control: Option<Box<Control>>,
     /// QoS 1 and 2 messages from the Client on this connection that the Server has not finished:
     /// what counts against its Receive Maximum (4.9).
     pub(crate) receiving: u16,

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use mqtt_auth::{AclTable, PasswordFile};
+use mqtt_auth::{AclTable, Action, DynamicRights, PasswordFile, Who};
 use mqtt_proto::QoS;
 
 use crate::ids::ListenerId;
@@ -80,8 +80,11 @@ pub struct ListenerSettings {
     pub server_topic_aliases_max: u16,
     /// Largest QoS.
     pub qos_max: QoS,
-    /// Access rights; `None`: everything is allowed.
+    /// Access rights; `None`: everything is allowed, or what `dynamic` says.
     pub acl: Option<Arc<AclTable>>,
+    /// Access rights of dynamic security, which are asked first. Where they say nothing `acl`
+    /// does, and without an `acl` the answer is no.
+    pub dynamic: Option<Arc<DynamicRights>>,
     /// Clients come in that show nothing.
     pub allow_anonymous: bool,
     /// The users and their passwords. The shard never checks one; it sees whether an entry is still
@@ -104,6 +107,22 @@ impl Settings {
     #[allow(clippy::indexing_slicing, reason = "there is always a first listener")]
     pub(crate) fn listener(&self, id: ListenerId) -> &ListenerSettings {
         self.listeners.get(usize::from(id.0)).unwrap_or(&self.listeners[0])
+    }
+}
+
+impl ListenerSettings {
+    /// Whether the Client may do this with this topic or filter.
+    #[inline]
+    #[must_use]
+    pub fn allows(&self, who: &Who<'_>, action: Action, topic: &str) -> bool {
+        let allows = |acl: &Arc<AclTable>| acl.check(who, action, topic).is_allowed();
+        match &self.dynamic {
+            None => self.acl.as_ref().is_none_or(allows),
+            Some(dynamic) => {
+                let verdict = dynamic.check(who, action, topic);
+                verdict.unwrap_or_else(|| self.acl.as_ref().is_some_and(allows))
+            }
+        }
     }
 }
 
@@ -147,6 +166,7 @@ impl Default for ListenerSettings {
             server_topic_aliases_max: limits::TOPIC_ALIASES_DEFAULT,
             qos_max: QoS::ExactlyOnce,
             acl: None,
+            dynamic: None,
             allow_anonymous: true,
             passwords: None,
             mount_point: None,

@@ -144,6 +144,7 @@ impl Shard {
                     self.pump(key, now, out);
                 }
             }
+            Event::ControlDone(connection) => self.control_done(connection, out),
             Event::Authenticated(connection, outcome) => {
                 self.authenticated(connection, &outcome, now, out);
             }

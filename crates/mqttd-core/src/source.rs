@@ -64,8 +64,7 @@ impl Shard {
         let Some(source) = source.filter(|_| self.settings.check_retain_source) else {
             return true;
         };
-        let Some(acl) = &self.settings.listener(source.listener).acl else { return true };
         let who = Who { username: source.username.as_deref(), client_id: &source.client_id };
-        acl.check(&who, Action::Publish, topic).is_allowed()
+        self.settings.listener(source.listener).allows(&who, Action::Publish, topic)
     }
 }

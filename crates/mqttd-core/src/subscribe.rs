@@ -100,7 +100,10 @@ impl Shard {
             .iter()
             .map(|filter| {
                 let mounted = self.mounted_filter(key, filter);
-                if self.unsubscribe(key, mounted.as_deref().unwrap_or(filter), out) {
+                let filter = mounted.as_deref().unwrap_or(filter);
+                if !self.may_unsubscribe(key, filter) {
+                    ReasonCode::NotAuthorized.value()
+                } else if self.unsubscribe(key, filter, out) {
                     ReasonCode::Success.value()
                 } else {
                     ReasonCode::NoSubscriptionExisted.value()
@@ -114,6 +117,13 @@ impl Shard {
             wait = self.journal.as_it_is();
         }
         self.answer(key, answer, wait, out);
+    }
+
+    /// Dynamic security can make Clients keep a subscription.
+    fn may_unsubscribe(&self, key: SessionKey, filter: &str) -> bool {
+        let session = &self.sessions[key];
+        let listener = self.settings.listener(session.listener);
+        listener.allows(&session.who(), Action::Unsubscribe, filter)
     }
 
     /// Whether SUBACK or UNSUBACK with so many codes is within the Client's Maximum Packet Size; if
@@ -171,10 +181,8 @@ impl Shard {
         }
         let session = &self.sessions[key];
         let listener = self.settings.listener(session.listener);
-        if let Some(acl) = &listener.acl {
-            if !acl.check(&session.who(), Action::Subscribe, filter).is_allowed() {
-                return ReasonCode::NotAuthorized;
-            }
+        if !listener.allows(&session.who(), Action::Subscribe, filter) {
+            return ReasonCode::NotAuthorized;
         }
         let options = SubscriptionOptions { qos: asked.qos.min(listener.qos_max), ..asked };
         self.add_subscription(key, filter, options, identifier, None, out);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant as Monotonic};
 use mqtt_proto::Version;
 use mqttd_conf::LogType;
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
 use mqttd_core::letters::Letters;
@@ -222,6 +223,10 @@ impl Out {
 }
 
 impl Output for Out {
+    fn control(&mut self, _: ConnectionKey, request: ControlRequest<'_>) {
+        panic!("nobody here has a request to the Server: {request:?}");
+    }
+
     fn authenticate(&mut self, _: ConnectionKey, request: Reauthentication<'_>) {
         panic!("nobody here has named an Authentication Method: {request:?}");
     }

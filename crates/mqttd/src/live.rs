@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use mqtt_auth::{AclTable, PasswordFile};
+use mqtt_auth::{AclTable, DynamicRights, PasswordFile};
 use mqtt_proto::QoS;
 use mqttd_conf::{Config, Listener};
 use mqttd_core::ids::ListenerId;
@@ -52,6 +52,11 @@ impl std::fmt::Display for FileUnusable {
 impl std::error::Error for FileUnusable {}
 
 impl Live {
+    /// The rights of dynamic security for who comes in here, if it is used here.
+    pub(crate) fn dynamic(&self, listener: ListenerId) -> Option<&Arc<DynamicRights>> {
+        self.settings.listeners.get(usize::from(listener.0))?.dynamic.as_ref()
+    }
+
     /// The listener's door, unless a reload took it away.
     pub(crate) fn door(&self, listener: ListenerId) -> Option<&Arc<Door>> {
         self.doors.get(usize::from(listener.0))?.as_ref()
@@ -72,6 +77,7 @@ impl Live {
         logger: &Logger,
     ) -> anyhow::Result<Self> {
         let mut files = Files::default();
+        let dynamic = before.map_or(Ok(None), |before| before.kept_dynamic(&config))?;
         let mut doors = vec![None; before.map_or(0, |before| before.doors.len())];
         let mut listeners = before.map_or_else(Vec::new, |live| live.settings.listeners.clone());
         for listener in &config.listeners {
@@ -105,6 +111,7 @@ impl Live {
                 server_topic_aliases_max: listener.limits.max_topic_alias_broker,
                 qos_max: QoS::from_u8(listener.limits.max_qos).unwrap_or(QoS::ExactlyOnce),
                 acl,
+                dynamic: dynamic.clone().filter(|_| listener.auth.dynamic),
                 allow_anonymous: listener.auth.allow_anonymous,
                 passwords,
                 mount_point: listener.mount_point.as_deref().map(Arc::from),
@@ -118,8 +125,11 @@ impl Live {
         if !config.general.per_listener_settings {
             // Sessions of a listener that is gone have the rights that everyone has.
             if let Some(first) = doors.iter().position(Option::is_some) {
-                let acl = listeners[first].acl.clone();
-                listeners.iter_mut().for_each(|listener| listener.acl.clone_from(&acl));
+                let (acl, dynamic) = (listeners[first].acl.clone(), dynamic);
+                for listener in &mut listeners {
+                    listener.acl.clone_from(&acl);
+                    listener.dynamic.clone_from(&dynamic);
+                }
             }
         }
         let memory = memory(&config, before);
@@ -143,6 +153,30 @@ impl Live {
             psk: None,
         }));
         Some(Live { config: self.config.clone(), settings: Arc::clone(&self.settings), doors })
+    }
+
+    /// What a reload keeps of dynamic security: its file is the broker's once it runs, as in
+    /// Mosquitto, and it comes and goes with a restart only.
+    fn kept_dynamic(&self, new: &Config) -> anyhow::Result<Option<Arc<DynamicRights>>> {
+        if self.config.security.dynamic != new.security.dynamic {
+            bail!("the lines of dynamic security have changed: restart the broker");
+        }
+        let mut listeners = self.settings.listeners.iter();
+        Ok(listeners.find_map(|listener| listener.dynamic.clone()))
+    }
+
+    /// The same with other rights of dynamic security.
+    pub(crate) fn with_dynamic(&self, rights: &Arc<DynamicRights>) -> Live {
+        let mut settings = (*self.settings).clone();
+        settings.generation += 1;
+        for (id, listener) in settings.listeners.iter_mut().enumerate() {
+            let door = self.door(ListenerId(id as u16));
+            if listener.dynamic.is_some() || door.is_some_and(|door| door.conf.auth.dynamic) {
+                listener.dynamic = Some(Arc::clone(rights));
+            }
+        }
+        let (config, doors) = (self.config.clone(), self.doors.clone());
+        Live { config, settings: Arc::new(settings), doors }
     }
 
     /// The listener whose connections and number the changed one keeps: the same address, and what

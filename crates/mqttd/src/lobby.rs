@@ -27,7 +27,7 @@ use crate::http::Visit;
 use crate::live::{Door, Live};
 use mqttd_conf::LogType;
 
-use crate::login::Stranger;
+use crate::login::{Stranger, passwords_of};
 use crate::mailbox::{Item, Newcomer, Transport};
 use crate::permit::Permit;
 use crate::run::Broker;
@@ -287,6 +287,7 @@ impl Visitor<'_> {
         let (username, proof, authentication_data) =
             self.identify(&connect, used, certificate_user, stream, rest).await?;
         let client_id = self.client_id(&connect, username.as_deref())?;
+        self.check_dynamic(&connect, username.as_deref(), &client_id, proof).await?;
         Ok(Known { client_id, username, proof, authentication_data })
     }
 
@@ -337,14 +338,40 @@ impl Visitor<'_> {
         })
     }
 
+    /// Dynamic security may have disabled the user, bound it to another Client Identifier, or want
+    /// a password of its own from it, however it has shown who it is.
+    async fn check_dynamic(
+        &self,
+        connect: &Connect<'_>,
+        username: Option<&str>,
+        client_id: &str,
+        proof: Proof,
+    ) -> Result<(), Turned> {
+        let (Some(dynamic), Some(user)) = (self.live.dynamic(self.listener), username) else {
+            return Ok(());
+        };
+        let is_elsewhere = proof == Proof::Password && dynamic.knows(user);
+        if dynamic.admits(user, client_id) && !is_elsewhere {
+            return Ok(());
+        }
+        self.stranger().login_failed(username).await;
+        let text = "not authorised".to_owned();
+        Err(Turned::Refused(connect.version, ReasonCode::NotAuthorized, text))
+    }
+
     async fn check_password(&self, connect: &Connect<'_>) -> Result<Proof, Turned> {
         let refused = || {
             let text = "not authorised".to_owned();
             Err(Turned::Refused(connect.version, ReasonCode::NotAuthorized, text))
         };
         let auth = &self.conf().auth;
-        match (connect.username, &self.door.passwords) {
-            (Some(user), Some(passwords)) => {
+        let dynamic = self.live.dynamic(self.listener);
+        let found = connect.username.and_then(|user| {
+            let (passwords, proof) = passwords_of(user, dynamic, self.door.passwords.as_ref())?;
+            Some((user, passwords, proof))
+        });
+        match found {
+            Some((user, passwords, proof)) => {
                 self.check_user_ban(connect, user)?;
                 let (passwords, user) = (Arc::clone(passwords), user.to_owned());
                 // Nobody comes in without one, whatever the file says; mqtt-passwd writes no
@@ -352,7 +379,7 @@ impl Visitor<'_> {
                 let has_password = connect.password.is_some_and(|password| !password.is_empty());
                 let password = connect.password.unwrap_or_default().to_vec();
                 match self.broker.verifier.verify(passwords, user, password).await {
-                    Verdict::Accepted if has_password => Ok(Proof::Password),
+                    Verdict::Accepted if has_password => Ok(proof),
                     Verdict::NoMemory => {
                         let text = "the password could not be checked: out of memory";
                         self.broker.logger.line(LogType::Error, format_args!("Error: {text}"));
@@ -365,8 +392,8 @@ impl Visitor<'_> {
                     }
                 }
             }
-            _ if auth.allow_anonymous => Ok(Proof::None),
-            _ => {
+            None if auth.allow_anonymous => Ok(Proof::None),
+            None => {
                 self.stranger().login_failed(connect.username).await;
                 refused()
             }
@@ -645,27 +672,29 @@ impl Verifier {
         user: String,
         password: Vec<u8>,
     ) -> Verdict {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let Ok(place) = place else { return Verdict::NoMemory };
-        // The place goes along: a visitor that leaves does not make room while its hash is
-        // computed.
-        let check = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            passwords.verify(&user, &password)
-        });
+        let check = self.work(move || passwords.verify(&user, &password));
         check.await.unwrap_or(Verdict::NoMemory)
+    }
+
+    /// Does work that hashes, as one of the checks; `None`: it has panicked.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let work = move || {
+            // The place goes along: who leaves does not make room while a hash is computed.
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     /// Takes a step of enhanced authentication.
     pub(crate) async fn step(&self, exchange: Exchange, data: Option<Vec<u8>>) -> Step {
         let broken = || Step::Refused(ScramError::Malformed("the step could not be taken"));
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let Ok(place) = place else { return broken() };
-        let step = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            exchange.step(data.as_deref())
-        });
-        step.await.unwrap_or_else(|_| broken())
+        let step = self.work(move || exchange.step(data.as_deref()));
+        step.await.unwrap_or_else(broken)
     }
 }
 

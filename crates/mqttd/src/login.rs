@@ -1,12 +1,34 @@
 //! What the broker does about strangers who try passwords or connect too often: what `guard.rs`
 //! remembers, asked and told on behalf of one connection, be it MQTT or HTTP.
 
+use std::sync::Arc;
+
+use mqtt_auth::{DynamicRights, PasswordFile};
 use mqtt_net::PeerAddress;
 use mqtt_proto::ReasonCode;
 use mqttd_conf::LogType;
+use mqttd_core::event::Proof;
 
 use crate::live::Live;
 use crate::run::Broker;
+
+/// Where the password of a user is looked up, and what it then has shown. Dynamic security comes
+/// first, as in Mosquitto, and then nobody comes in with a user name that nobody knows. `None`:
+/// passwords are not asked for.
+pub(crate) fn passwords_of<'p>(
+    user: &str,
+    dynamic: Option<&'p Arc<DynamicRights>>,
+    file: Option<&'p Arc<PasswordFile>>,
+) -> Option<(&'p Arc<PasswordFile>, Proof)> {
+    match (dynamic, file) {
+        (Some(dynamic), Some(_)) if dynamic.knows(user) => {
+            Some((dynamic.passwords(), Proof::Dynamic))
+        }
+        (_, Some(file)) => Some((file, Proof::Password)),
+        (Some(dynamic), None) => Some((dynamic.passwords(), Proof::Dynamic)),
+        (None, None) => None,
+    }
+}
 
 /// Somebody who has not shown who it is.
 #[derive(Clone, Copy)]

@@ -7,8 +7,9 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use mqtt_net::{Detached, PeerAddress, Stream};
+use mqtt_proto::QoS;
 use mqttd_core::event::Proof;
-use mqttd_core::ids::{ListenerId, ShardId};
+use mqttd_core::ids::{ConnectionKey, ListenerId, ShardId};
 use mqttd_core::letters::Letters;
 use mqttd_core::settings::Settings;
 use mqttd_core::stats::Stats;
@@ -27,10 +28,12 @@ pub(crate) enum Item {
     Admit(Box<Newcomer>),
     /// What has become of a step of a Client that authenticates again.
     Authenticated(Box<Answer>),
+    /// The request of this connection is done and answered.
+    ControlDone { connection: ConnectionKey, serial: u64 },
     /// From another shard, in the order it was sent.
     Letters(ShardId, Letters),
-    /// A message of the Server's own, retained.
-    Publish { topic: String, payload: Vec<u8>, retain: bool },
+    /// A message of the Server's own.
+    Publish { topic: String, payload: Vec<u8>, qos: QoS, retain: bool },
     /// A reloaded configuration.
     Settings(Arc<Settings>),
     /// Subscriptions are asked for, as lines for people (SIGUSR2).

@@ -9,6 +9,7 @@ mod args;
 mod authenticate;
 mod certificates;
 mod clock;
+mod control;
 mod daemon;
 mod drops;
 mod durability;

@@ -55,6 +55,8 @@ async fn apply(
     config: Config,
     (args, ports): (&Args, &mut Ports),
 ) -> anyhow::Result<()> {
+    // Rights that change meanwhile would be undone by what is read here.
+    let _changing = broker.changes.lock().await;
     let (logger, old) = (&broker.logger, broker.live());
     let live = Live::load(config, Some(&old), args.verbosity(), logger)?;
     let change = ports.prepare(live.listeners(), Some(broker)).await?;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use mqtt_proto::QoS;
 use mqttd_conf::{LogType, Persistence};
 use tokio::sync::oneshot;
 
@@ -59,8 +60,8 @@ pub(crate) async fn publish_sys(broker: Arc<Broker>) {
             tree.update(snapshot, broker.clock.uptime())
         };
         for (topic, payload) in changes {
-            let payload = payload.into_bytes();
-            broker.mailboxes[0].send(Item::Publish { topic, payload, retain: true });
+            let (payload, qos) = (payload.into_bytes(), QoS::ExactlyOnce);
+            broker.mailboxes[0].send(Item::Publish { topic, payload, qos, retain: true });
         }
         alarm::sleep(interval).await;
     }

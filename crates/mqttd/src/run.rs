@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use mqtt_proto::QoS;
 use mqttd_conf::{Config, Disk, Durability as Level};
 use mqttd_core::Shard;
 use mqttd_core::begun::settle_exchanges;
@@ -18,6 +19,7 @@ use crate::alarm;
 use crate::args::Args;
 use crate::authenticate::{self, Requests};
 use crate::clock::Clock;
+use crate::control::{self, Dynsec};
 use crate::daemon;
 use crate::durability::{self, BACKGROUND_SYNC, BACKGROUND_WRITE, Levels, Progress, StoreFolder};
 use crate::exit::{Ended, Ends, Exit};
@@ -65,6 +67,8 @@ pub(crate) struct Broker {
     pub(crate) sys: Mutex<SysTree>,
     /// What HTTP clients are told.
     pub(crate) numbers: Numbers,
+    /// Held by whoever makes a new configuration of the one in force.
+    pub(crate) changes: tokio::sync::Mutex<()>,
     /// A configuration has been reloaded.
     pub(crate) reloaded: tokio::sync::Notify,
     live: RwLock<Arc<Live>>,
@@ -159,16 +163,22 @@ fn check_only(config: Config, args: &Args) -> Result<(), Ended> {
     let mut logging = config.logging.clone();
     logging.destinations = vec![mqttd_conf::LogDestination::Stderr];
     let logger = Logger::new(&logging, args.verbosity()).ends(Exit::Configuration)?;
-    load_files(config, args.verbosity(), &logger)?;
-    Ok(())
+    let live = load_files(config, args.verbosity(), &logger)?;
+    match &live.config.security.dynamic {
+        Some(conf) => Dynsec::check(conf, &logger).map_err(unusable),
+        None => Ok(()),
+    }
 }
 
 fn load_files(config: Config, verbosity: Verbosity, logger: &Logger) -> Result<Live, Ended> {
-    Live::load(config, None, verbosity, logger).map_err(|error| {
-        let unusable = error.downcast_ref::<FileUnusable>().is_some();
-        let exit = if unusable { Exit::File } else { Exit::Configuration };
-        Ended { exit, error }
-    })
+    Live::load(config, None, verbosity, logger).map_err(unusable)
+}
+
+/// A file that can't be opened has an exit code of its own.
+fn unusable(error: anyhow::Error) -> Ended {
+    let unusable = error.downcast_ref::<FileUnusable>().is_some();
+    let exit = if unusable { Exit::File } else { Exit::Configuration };
+    Ended { exit, error }
 }
 
 fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
@@ -185,18 +195,24 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
     // The numbers that `Live::load` gives them.
     let listeners = config.listeners.iter().enumerate().map(|(id, it)| (ListenerId(id as u16), it));
     let opened = runtime.block_on(ports.prepare(listeners, None)).ends(Exit::Failed)?;
-    let live = load_files(config, args.verbosity(), logger)?;
+    let mut live = load_files(config, args.verbosity(), logger)?;
     let general = live.config.general.clone();
     privileges::drop_root(general.user.as_deref(), logger).ends(Exit::Configuration)?;
+    let dynsec = live.config.security.dynamic.as_ref().map(|conf| Dynsec::open(conf, logger));
+    let dynsec = dynsec.transpose().map_err(unusable)?;
+    if let Some(dynsec) = &dynsec {
+        live = live.with_dynamic(&dynsec.rights());
+    }
     let _pid_file = PidFile::write(general.pid_file.as_deref()).ends(Exit::Failed)?;
     let clock = Clock::start();
     let (requests, authenticating) = mpsc::unbounded_channel();
+    let (control_requests, controlling) = mpsc::unbounded_channel();
     let (mailboxes, tasks) = {
         // Syncs of a restore that clears something up run on this runtime's pool.
         let _guard = runtime.enter();
+        let requests = (requests, control_requests);
         make_shards(&live, clock, logger, &requests).ends(Exit::Failed)?
     };
-    drop(requests);
     let broker = Arc::new(Broker {
         logger: logger.clone(),
         clock,
@@ -208,11 +224,14 @@ fn start(args: &Args, config: Config, logger: &Logger) -> Result<(), Ended> {
         seats: Seats::new(LOBBY_SEATS_MAX),
         sys: Mutex::default(),
         numbers: Numbers::default(),
+        changes: tokio::sync::Mutex::default(),
         reloaded: tokio::sync::Notify::new(),
         live: RwLock::new(Arc::new(live)),
     });
     let authenticate = authenticate::serve(Arc::clone(&broker), authenticating);
     runtime.spawn(panics::vital(logger.clone(), "re-authentication", authenticate));
+    let control = control::serve(Arc::clone(&broker), controlling, dynsec);
+    runtime.spawn(panics::vital(logger.clone(), "the control of the broker", control));
     let serve = serve(args, &broker, (signals, notify), (ports, opened), tasks);
     let serve = panics::vital(logger.clone(), "the main task", serve);
     runtime.block_on(serve).ends(Exit::Failed)
@@ -236,7 +255,7 @@ fn make_shards(
     live: &Live,
     clock: Clock,
     logger: &Logger,
-    requests: &Requests,
+    requests: &(Requests, control::Requests),
 ) -> anyhow::Result<(Vec<Arc<Mailbox>>, Vec<ShardTask>)> {
     let config = &live.config;
     let max = usize::from(mqttd_core::SHARDS_MAX);
@@ -352,7 +371,8 @@ async fn serve(
     let to_shard = Arc::clone(&broker.mailboxes[0]);
     broker.logger.publish_with(move |topic, text| {
         let (topic, payload) = (topic.to_owned(), text.as_bytes().to_vec());
-        to_shard.send(Item::Publish { topic, payload, retain: false });
+        let qos = QoS::ExactlyOnce;
+        to_shard.send(Item::Publish { topic, payload, qos, retain: false });
     });
     ports.commit(opened, broker).await;
     let watch = watch::watch(Arc::clone(broker));

@@ -297,8 +297,8 @@ impl Desk<'_> {
     /// Takes room for a command that adds something; its lists count in full.
     pub(super) fn take_room(&mut self, command: &Value) -> Result<(), &'static str> {
         let lists = ["roles", "groups", "clients", "acls"].map(|key| list(command, key));
-        let wanted = 1 + lists.iter().flatten().map(|list| list.len()).sum::<usize>();
-        match self.room.checked_sub(wanted) {
+        let lists: usize = lists.iter().flatten().map(|list| list.len()).sum();
+        match self.room.checked_sub(lists).and_then(|left| left.checked_sub(1)) {
             Some(left) => {
                 self.room = left;
                 Ok(())

@@ -117,12 +117,32 @@ impl AclType {
 
 impl Role {
     pub(super) fn of(&self, kind: AclType) -> &[Acl] {
-        &self.acls[kind as usize]
+        let [publish, receive, literal, pattern, no_literal, no_pattern] = &self.acls;
+        match kind {
+            AclType::Publish => publish,
+            AclType::Receive => receive,
+            AclType::SubscribeLiteral => literal,
+            AclType::SubscribePattern => pattern,
+            AclType::UnsubscribeLiteral => no_literal,
+            AclType::UnsubscribePattern => no_pattern,
+        }
+    }
+
+    fn of_mut(&mut self, kind: AclType) -> &mut Vec<Acl> {
+        let [publish, receive, literal, pattern, no_literal, no_pattern] = &mut self.acls;
+        match kind {
+            AclType::Publish => publish,
+            AclType::Receive => receive,
+            AclType::SubscribeLiteral => literal,
+            AclType::SubscribePattern => pattern,
+            AclType::UnsubscribeLiteral => no_literal,
+            AclType::UnsubscribePattern => no_pattern,
+        }
     }
 
     /// Adds a rule behind those of the same priority; false when there is one for the topic.
     pub(super) fn add(&mut self, kind: AclType, acl: Acl) -> bool {
-        let acls = &mut self.acls[kind as usize];
+        let acls = self.of_mut(kind);
         if acls.iter().any(|other| other.topic == acl.topic) {
             return false;
         }
@@ -137,7 +157,7 @@ impl Role {
         self.acls = Default::default();
         for (kind, acl) in acls {
             if seen.insert((kind as usize, acl.topic.clone())) {
-                self.acls[kind as usize].push(acl);
+                self.of_mut(kind).push(acl);
             }
         }
         for acls in &mut self.acls {
@@ -147,7 +167,7 @@ impl Role {
 
     /// False when there is no rule for the topic.
     pub(super) fn remove(&mut self, kind: AclType, topic: &str) -> bool {
-        let acls = &mut self.acls[kind as usize];
+        let acls = self.of_mut(kind);
         let before = acls.len();
         acls.retain(|acl| *acl.topic != *topic);
         acls.len() < before
@@ -197,7 +217,7 @@ pub(super) fn bounded(priority: i32) -> i32 {
 impl State {
     /// A new revision, for a client that was never seen.
     pub(super) fn next_revision(&mut self) -> u64 {
-        self.revisions += 1;
+        self.revisions = self.revisions.wrapping_add(1);
         self.revisions
     }
 
@@ -290,11 +310,11 @@ impl State {
 
     /// Clients, groups, roles, rules, and what connects them: what memory and file grow with.
     pub(super) fn entries(&self) -> usize {
-        let of_client = |client: &Client| 1 + client.roles.len() + client.groups.len();
-        let of_group = |group: &Group| 1 + group.roles.len();
-        let of_role = |role: &Role| 1 + role.acls.iter().map(Vec::len).sum::<usize>();
-        self.clients.values().map(of_client).sum::<usize>()
-            + self.groups.values().map(of_group).sum::<usize>()
-            + self.roles.values().map(of_role).sum::<usize>()
+        let sizes = [self.clients.len(), self.groups.len(), self.roles.len()].into_iter();
+        let of_clients =
+            self.clients.values().flat_map(|client| [client.roles.len(), client.groups.len()]);
+        let of_groups = self.groups.values().map(|group| group.roles.len());
+        let of_roles = self.roles.values().flat_map(|role| role.acls.iter().map(Vec::len));
+        sizes.chain(of_clients).chain(of_groups).chain(of_roles).sum()
     }
 }

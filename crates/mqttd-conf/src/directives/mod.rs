@@ -83,7 +83,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         title: "Plugins",
         about: "Mosquitto's plugins are C libraries that `mqttd` cannot load. What the plugins \
-                that come with Mosquitto do is built in.",
+                that come with Mosquitto do is built in: dynamic security is turned on by its \
+                plugin's own lines, the others have directives.",
         rows: plugin::ROWS,
     },
     Group {
@@ -104,10 +105,9 @@ pub fn find(name: &str) -> Option<&'static Directive> {
     rows().find(|row| row.is_named(name))
 }
 
-/// What to do instead of a line that is refused, where its value tells more than its name.
-pub(crate) fn instead_of(name: &str, value: &str) -> Option<&'static str> {
-    find(name).filter(|row| plugin::ROWS.iter().any(|other| other.name == row.name))?;
-    plugin::instead_of(value)
+/// What to do instead of loading this plugin.
+pub(crate) fn instead_of_plugin(path: &str) -> &'static str {
+    plugin::instead_of(path)
 }
 
 /// The known name that takes the fewest edits to reach from `name`, if that is a third of its

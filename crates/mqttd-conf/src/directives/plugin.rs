@@ -1,79 +1,83 @@
-//! Rows of plugins: known by name, refused with what to do instead.
+//! Rows of plugins. Dynamic security is built in; others are refused with what to do instead.
 
-use crate::directive::{Directive, Meaning::Global, Status, Value::Ignored};
+use crate::directive::{Directive, Meaning::Global, Meaning::Plugin, Status, Value::Ignored};
+use crate::plugin::PluginLine;
 
-const NO_PLUGIN: Status = Status::Refused(
-    "C plugins cannot be loaded: use password_file and acl_file for users and rights, and \
-     persistence true for storage",
-);
-const NOTHING_LOADED: Status = Status::Unnecessary("no plugin is loaded");
+/// What to do instead of a plugin that nobody knows.
+const NO_PLUGIN: &str = "C plugins cannot be loaded, except that dynamic security is built in: use password_file and \
+     acl_file for users and rights, and persistence true for storage";
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::new(
         "plugin",
-        Global(Ignored),
+        Plugin(PluginLine::Here),
         "",
-        "plugin /usr/lib/mosquitto_dynamic_security.so",
-        "In Mosquitto, loads a plugin.",
+        "plugin /usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so",
+        "Turns on dynamic security, which is built in: nothing is loaded from the path. Clients, \
+         groups and roles are in the file that `plugin_opt_config_file` names, and change while \
+         the broker runs by `mqtt-ctrl dynsec` or `mosquitto_ctrl dynsec`. What no role says an \
+         `acl_file` may still allow, and users it does not know a `password_file` may let in. Any \
+         other plugin is refused, with what to do instead.",
     )
     .aliases(&["auth_plugin"])
     .repeats()
-    .status(NO_PLUGIN),
+    .at_start(),
     Directive::new(
         "global_plugin",
-        Global(Ignored),
+        Plugin(PluginLine::Everywhere),
         "",
-        "global_plugin /usr/lib/plugin.so",
-        "In Mosquitto, loads a plugin for every listener.",
+        "global_plugin /usr/lib/mosquitto_dynamic_security.so",
+        "The same for every listener, also with `per_listener_settings true`.",
     )
     .repeats()
-    .status(NO_PLUGIN),
+    .at_start(),
     Directive::new(
         "plugin_load",
-        Global(Ignored),
+        Plugin(PluginLine::Named),
         "",
-        "plugin_load name /usr/lib/plugin.so",
-        "In Mosquitto, loads a plugin under a name.",
+        "plugin_load dynsec /usr/lib/mosquitto_dynamic_security.so",
+        "The same under a name, for the listeners with a `plugin_use` of that name.",
     )
     .repeats()
-    .status(NO_PLUGIN),
+    .at_start(),
     Directive::new(
         "plugin_use",
-        Global(Ignored),
+        Plugin(PluginLine::Use),
         "",
-        "plugin_use name",
-        "In Mosquitto, gives a loaded plugin to the listener above.",
+        "plugin_use dynsec",
+        "Gives the plugin of this name to the broker, or with `per_listener_settings true` to the \
+         listener above.",
     )
     .repeats()
-    .status(NO_PLUGIN),
+    .at_start(),
     Directive::new(
         "plugin_opt_KEY",
-        Global(Ignored),
+        Plugin(PluginLine::Option),
         "",
-        "plugin_opt_config_file /etc/mosquitto/dynsec.json",
-        "In Mosquitto, an option of the plugin above.",
+        "plugin_opt_config_file /var/lib/mqttd/dynamic-security.json",
+        "An option of the plugin above. `plugin_opt_config_file` names the file of dynamic \
+         security; Mosquitto's is read and written as it is. It is made when it does not exist: \
+         the user `admin` gets the password in the file that `plugin_opt_password_init_file` \
+         names, else the one in the environment as `MOSQUITTO_DYNSEC_PASSWORD`, else a random \
+         one, which is written beside the file with the ending `.pw`. Other options have no \
+         effect.",
     )
     .aliases(&["auth_opt_KEY"])
     .repeats()
-    .status(NOTHING_LOADED),
+    .at_start(),
     Directive::new(
         "auth_plugin_deny_special_chars",
         Global(Ignored),
         "",
         "auth_plugin_deny_special_chars true",
-        "In Mosquitto, keeps names with `+`, `#` and `/` away from plugins.",
+        "In Mosquitto, keeps names with `+`, `#` and `/` away from plugins of old.",
     )
     .repeats()
-    .status(NOTHING_LOADED),
+    .status(Status::Unnecessary("dynamic security never takes such a name for a wildcard")),
 ];
 
 /// What to do instead of a plugin that comes with Mosquitto, by a word of its path.
-const INSTEAD: [(&str, &str); 4] = [
-    (
-        "dynamic_security",
-        "dynamic security is not built yet: give its clients a password_file (mqtt-passwd) and \
-         what its roles allow an acl_file",
-    ),
+const INSTEAD: [(&str, &str); 3] = [
     (
         "persist_",
         "persistence true keeps retained messages, sessions and queues; leave out this line and \
@@ -83,8 +87,9 @@ const INSTEAD: [(&str, &str); 4] = [
     ("acl_file", "write acl_file PATH, with the path of plugin_opt_acl_file"),
 ];
 
-/// What to do instead of this plugin, if it is one that is known.
-pub(super) fn instead_of(path: &str) -> Option<&'static str> {
+/// What to do instead of this plugin.
+pub(super) fn instead_of(path: &str) -> &'static str {
     let path = path.replace('-', "_");
-    INSTEAD.iter().find(|(word, _)| path.contains(word)).map(|(_, cure)| *cure)
+    let found = INSTEAD.iter().find(|(word, _)| path.contains(word));
+    found.map_or(NO_PLUGIN, |(_, cure)| cure)
 }

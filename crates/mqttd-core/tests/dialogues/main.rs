@@ -6,6 +6,7 @@
 mod world;
 
 mod connect;
+mod control;
 mod exchange;
 mod limits;
 mod publish;

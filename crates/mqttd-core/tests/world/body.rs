@@ -6,6 +6,7 @@ use mqtt_proto::Version;
 use mqtt_proto::codec::Frame;
 use mqttd_core::Output;
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::ids::{ConnectionKey, RecordId, ShardId};
 use mqttd_core::notice::Notice;
@@ -98,6 +99,8 @@ pub struct Body {
     /// A log has refused something.
     pub refused_once: bool,
     pub notices: Vec<String>,
+    /// Requests to the Server that are under way: shard, connection, and who wants what.
+    pub requests: VecDeque<(usize, ConnectionKey, String)>,
 }
 
 impl Body {
@@ -135,6 +138,13 @@ impl Out<'_> {
 impl Output for Out<'_> {
     fn authenticate(&mut self, _: ConnectionKey, request: Reauthentication<'_>) {
         panic!("no Client here has named an Authentication Method: {request:?}");
+    }
+
+    fn control(&mut self, connection: ConnectionKey, request: ControlRequest<'_>) {
+        let user = request.username.unwrap_or("-");
+        let payload = String::from_utf8_lossy(request.payload);
+        let text = format!("{}/{user} {} {payload}", request.client_id, request.topic);
+        self.body.requests.push_back((self.shard, connection, text));
     }
 
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {

@@ -57,6 +57,11 @@ impl Hello {
         self
     }
 
+    /// Its user has shown the password that dynamic security has for it.
+    pub fn in_dynamic_security(self) -> Self {
+        Self { proof: Proof::Dynamic, ..self }
+    }
+
     pub fn clean(self, clean: bool) -> Self {
         Self { clean, ..self }
     }

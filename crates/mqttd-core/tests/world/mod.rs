@@ -247,6 +247,15 @@ impl World {
         inner.settle();
     }
 
+    /// The body carries out the oldest request to the Server; what it was, if there is one.
+    pub fn carries_out(&self) -> Option<String> {
+        let mut inner = self.0.borrow_mut();
+        let (shard, connection, text) = inner.body.requests.pop_front()?;
+        inner.handle(shard, Event::ControlDone(connection));
+        inner.settle();
+        Some(text)
+    }
+
     pub fn shuts_down(&self) {
         let mut inner = self.0.borrow_mut();
         (0..inner.shards.len()).for_each(|shard| inner.handle(shard, Event::Shutdown));

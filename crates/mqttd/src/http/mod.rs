@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mqtt_auth::{Action, Who};
+use mqtt_auth::{Action, PasswordFile, Who};
 use mqtt_net::http::Request;
 use mqtt_net::{PeerAddress, Stream};
 use mqttd_conf::Protocol;
@@ -19,7 +19,7 @@ use mqttd_core::ids::ListenerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::live::{Door, Live};
-use crate::login::Stranger;
+use crate::login::{Stranger, passwords_of};
 use crate::run::Broker;
 
 pub(crate) use self::api::Numbers;
@@ -125,21 +125,18 @@ impl Visit<'_> {
             Err((answer, text.to_owned()))
         };
         let login = self.request.header("authorization").map(credentials);
-        let username = match (login, &self.door.passwords) {
+        let (dynamic, file) = (self.live.dynamic(self.listener), self.door.passwords.as_ref());
+        let found = login.clone().flatten().and_then(|(user, password)| {
+            let (passwords, _) = passwords_of(&user, dynamic, file)?;
+            Some((user, password, Arc::clone(passwords)))
+        });
+        let username = match (login, found) {
             _ if self.certificate_user.is_some() => self.certificate_user.clone(),
-            (Some(Some((user, password))), Some(passwords)) => {
-                let (broker, live, peer) = (&**self.broker, self.live, &self.peer);
-                let stranger = Stranger { broker, live, peer };
-                if stranger.refuses_user(&user) {
-                    return refused("client banned");
+            (_, Some((user, password, passwords))) => {
+                match self.log_in(&user, password, passwords).await {
+                    Ok(()) => Some(user),
+                    Err(text) => return refused(text),
                 }
-                let verifier = &self.broker.verifier;
-                let verdict = verifier.verify(Arc::clone(passwords), user.clone(), password).await;
-                if !verdict.is_accepted() {
-                    stranger.login_failed(Some(&user)).await;
-                    return refused("not authorised");
-                }
-                Some(user)
             }
             (Some(None), _) => return refused("not authorised (malformed Authorization header)"),
             _ if self.door.conf.auth.allow_anonymous => None,
@@ -147,11 +144,30 @@ impl Visit<'_> {
         };
         let settings = self.live.settings.listeners.get(usize::from(self.listener.0));
         let who = Who { username: username.as_deref(), client_id: CLIENT_ID };
-        let is_allowed = match settings.and_then(|settings| settings.acl.as_ref()) {
-            Some(acl) => acl.check(&who, Action::Deliver, path).is_allowed(),
-            None => true,
-        };
+        let admits = |user| dynamic.is_none_or(|dynamic| dynamic.admits(user, CLIENT_ID));
+        let is_allowed = who.username.is_none_or(admits)
+            && settings.is_none_or(|it| it.allows(&who, Action::Deliver, path));
         if is_allowed { Ok(()) } else { refused("not authorised (access rights to the path)") }
+    }
+
+    /// Checks a password; the text says what the log says of the refusal.
+    async fn log_in(
+        &self,
+        user: &str,
+        password: Vec<u8>,
+        passwords: Arc<PasswordFile>,
+    ) -> Result<(), &'static str> {
+        let (broker, live, peer) = (&**self.broker, self.live, &self.peer);
+        let stranger = Stranger { broker, live, peer };
+        if stranger.refuses_user(user) {
+            return Err("client banned");
+        }
+        let verdict = self.broker.verifier.verify(passwords, user.to_owned(), password).await;
+        if verdict.is_accepted() {
+            return Ok(());
+        }
+        stranger.login_failed(Some(user)).await;
+        Err("not authorised")
     }
 }
 

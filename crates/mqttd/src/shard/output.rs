@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mqtt_proto::Packet;
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
 use mqttd_core::letters::Letters;
@@ -18,6 +19,7 @@ use slab::Slab;
 use super::connection::{Connection, State};
 use super::pool::Pool;
 use crate::authenticate::{Request, Requests};
+use crate::control;
 use crate::durability::{Durability, Outcome};
 use mqttd_conf::LogType;
 
@@ -54,6 +56,8 @@ pub(crate) struct Body {
     pub(crate) logger: Logger,
     /// Where steps of re-authentications go.
     pub(crate) requests: Requests,
+    /// Where requests to the broker itself go.
+    pub(crate) control: control::Requests,
 }
 
 impl Body {
@@ -132,6 +136,21 @@ impl Output for Body {
         };
         // Nobody takes it only when the broker has stopped, and then nobody waits for the answer.
         let _ = self.requests.send(request);
+    }
+
+    fn control(&mut self, key: ConnectionKey, request: ControlRequest<'_>) {
+        let request = control::Request {
+            shard: self.id,
+            connection: key,
+            serial: self.connections[key.0 as usize].serial,
+            listener: request.listener,
+            client_id: request.client_id.into(),
+            username: request.username.map(Box::from),
+            topic: request.topic.to_owned(),
+            payload: request.payload.to_vec(),
+        };
+        // Nobody takes it only when the broker has stopped, and then nobody waits for the answer.
+        let _ = self.control.send(request);
     }
 
     #[inline]

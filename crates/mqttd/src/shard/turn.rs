@@ -38,6 +38,7 @@ use super::ready::{ConnectionWaker, ReadyList};
 use crate::alarm::Alarm;
 use crate::authenticate::{Answer, Requests, Step};
 use crate::clock::Clock;
+use crate::control;
 use crate::drops::DropReport;
 use crate::durability::{Durability, Outcome};
 use crate::logging::Logger;
@@ -79,7 +80,7 @@ impl ShardTask {
         mailboxes: Vec<Arc<Mailbox>>,
         durability: Option<Durability>,
         settings: Arc<Settings>,
-        (clock, logger, requests): (Clock, Logger, Requests),
+        (clock, logger, (requests, control)): (Clock, Logger, (Requests, control::Requests)),
         placement: Arc<Placement>,
     ) -> Self {
         let body = Body {
@@ -99,6 +100,7 @@ impl ShardTask {
             now: clock.now(),
             logger,
             requests,
+            control,
         };
         Self {
             mailbox: Arc::clone(&body.mailboxes[usize::from(id.0)]),
@@ -171,12 +173,16 @@ impl ShardTask {
             }
             Item::Authenticated(answer) => self.authenticated(*answer),
             Item::Admit(newcomer) => self.admit(*newcomer),
-            Item::Publish { topic, payload, retain } => self.handle(Event::Publish {
-                topic: &topic,
-                payload: &payload,
-                qos: mqtt_proto::QoS::ExactlyOnce,
-                retain,
-            }),
+            Item::Publish { topic, payload, qos, retain } => {
+                let (topic, payload) = (&topic[..], &payload[..]);
+                self.handle(Event::Publish { topic, payload, qos, retain });
+            }
+            Item::ControlDone { connection, serial } => {
+                let found = self.body.connections.get(connection.0 as usize);
+                if found.is_some_and(|found| found.serial == serial) {
+                    self.handle(Event::ControlDone(connection));
+                }
+            }
             Item::Settings(settings) => {
                 self.settings = Arc::clone(&settings);
                 self.handle(Event::Settings(settings));
