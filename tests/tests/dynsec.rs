@@ -735,3 +735,39 @@ fn requests_wait_for_their_turn() {
     });
     assert!(saved.is_some());
 }
+
+/// `$CONTROL/broker/v1` of Mosquitto 2.1.
+#[test]
+fn the_broker_tells_what_it_has() {
+    only_our_broker!("Mosquitto has it from 2.1 on");
+    let broker = ours(
+        "enable_control_api true\nlistener 0 {dir}/s\nlistener {ws} ::1\nprotocol websockets\n",
+    );
+    let mut admin = Admin::of(&broker);
+    admin.order(json!([{"command": "modifyRole", "rolename": "admin", "acls": [
+        acl("publishClientSend", "$CONTROL/#", true),
+        acl("publishClientReceive", "$CONTROL/#", true),
+        acl("subscribePattern", "$CONTROL/#", true)]}]));
+    let port = broker.port().to_string();
+    let ctrl = |tools: Tools, words: &[&str]| {
+        tools.run("ctrl", &[&["-p", &port, "-u", "admin", "-P", "pw"][..], words].concat())
+    };
+    let shown = ctrl(Tools::UnderTest, &["broker", "listPlugins"]).ok().out();
+    assert!(shown.contains("dynamic-security") && shown.contains(TOPIC), "{shown}");
+    let shown = ctrl(Tools::UnderTest, &["broker", "listListeners"]).ok().out();
+    for text in [&*port, "127.0.0.1", "mqtt+websockets", "::1", &broker.file("s")] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let mut peer = joined(&broker, "x", "admin", "pw");
+    assert_eq!(subscribe(&mut peer, "$CONTROL/broker/v1/response"), 0);
+    for (payload, answer) in [
+        ("x", r#"{"responses":[{"command":"Unknown command","error":"Payload not valid JSON"}]}"#),
+        (
+            r#"{"commands":[{"command":"nothing","correlationData":"z"}]}"#,
+            r#"{"responses":[{"command":"nothing","error":"Unknown command","correlationData":"z"}]}"#,
+        ),
+    ] {
+        peer.publish("$CONTROL/broker/v1", payload);
+        peer.expect_message("$CONTROL/broker/v1/response", answer, 0);
+    }
+}

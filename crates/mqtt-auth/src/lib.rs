@@ -36,7 +36,7 @@ pub use acl::{AclTable, AclVerdict, Action, Denial, Who};
 pub use acl_file::{AclFileError, AclLineError};
 pub use dynsec::{
     DYNSEC_ENTRIES_MAX, DYNSEC_SALT_BYTES, DYNSEC_TOPIC, DynamicRights, DynamicSecurity,
-    DynsecFileError, Execution, InitialPasswords, PRIORITY_MAX,
+    DynsecFileError, Execution, InitialPasswords, PRIORITY_MAX, answer_queries,
 };
 pub use hash::argon2id::{
     ARGON2ID_HASH_BYTES_MAX, ARGON2ID_HASH_BYTES_MIN, ARGON2ID_LANES_MAX, ARGON2ID_MEMORY_KIB_MAX,

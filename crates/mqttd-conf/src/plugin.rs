@@ -253,7 +253,7 @@ mod tests {
         for (text, listeners) in [
             (format!("plugin SO\n{OPTION}listener 1\nlistener 2\n"), vec![true, true]),
             (
-                format!("listener 1\nlistener 2\nauth_plugin SO\nauth_opt_config_file /x\n"),
+                "listener 1\nlistener 2\nauth_plugin SO\nauth_opt_config_file /x\n".to_owned(),
                 vec![true; 2],
             ),
             (format!("{per}listener 1\nplugin SO\n{OPTION}listener 2\n"), vec![true, false]),

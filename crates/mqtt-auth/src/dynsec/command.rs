@@ -95,12 +95,33 @@ impl DynamicSecurity {
         let room = DYNSEC_ENTRIES_MAX.saturating_sub(self.state.entries());
         let before = self.state.change_index;
         let mut answers = Answers::default();
-        answers.of_request(payload, &mut Desk { state: &mut self.state, salt, room });
-        let Answers { texts, log, .. } = answers;
-        let answer = ObjectText::new().with_text("responses", &alloc::format!("[{texts}]"));
+        let mut desk = Desk { state: &mut self.state, salt, room };
+        answers.of_request(payload, &mut |answers, command, name, correlation| {
+            answers.of_command(command, name, correlation, &mut desk);
+        });
         let has_changed = self.state.change_index != before;
-        Execution { answer: answer.finish(), has_changed, log }
+        let log = core::mem::take(&mut answers.log);
+        Execution { answer: answers.finish(), has_changed, log }
     }
+}
+
+/// Answers a published request whose commands only ask: `known` has their names and what they are
+/// told, as JSON. Names in any case are taken, as in the plugin.
+#[must_use]
+pub fn answer_queries(payload: &[u8], known: &[(&str, String)]) -> String {
+    let mut answers = Answers::default();
+    answers.of_request(payload, &mut |answers, _, name, correlation| match known
+        .iter()
+        .find(|(own, _)| own.eq_ignore_ascii_case(name))
+    {
+        Some((own, data)) if answers.texts.len() <= ANSWER_BYTES_MAX => {
+            let answer = ObjectText::new().with("command", own).with_text("data", data);
+            answers.push(answer, correlation);
+        }
+        Some(_) => answers.refuse(name, "Internal error", correlation),
+        None => answers.refuse(name, UNKNOWN, correlation),
+    });
+    answers.finish()
 }
 
 /// The answers so far.
@@ -114,8 +135,11 @@ struct Answers {
 /// What stands for the name of a command that has none.
 const UNKNOWN: &str = "Unknown command";
 
+/// Answers one command: its JSON, its name, its correlation data.
+type Each<'e> = dyn FnMut(&mut Answers, &Value, &str, Option<&str>) + 'e;
+
 impl Answers {
-    fn of_request(&mut self, payload: &[u8], desk: &mut Desk<'_>) {
+    fn of_request(&mut self, payload: &[u8], each: &mut Each<'_>) {
         // What follows the first value does not matter, as in the plugin.
         let mut values = serde_json::Deserializer::from_slice(payload).into_iter::<Value>();
         let Some(Ok(request)) = values.next() else {
@@ -134,7 +158,7 @@ impl Answers {
             let Ok(correlation) = text(command, "correlationData") else {
                 return self.refuse(name, "Invalid correlationData data type.", None);
             };
-            self.of_command(command, name, correlation, desk);
+            each(self, command, name, correlation);
         }
     }
 
@@ -164,6 +188,12 @@ impl Answers {
             }
         }
         self.log.push(log_line(own, command));
+    }
+
+    /// The payload of the answer.
+    fn finish(self) -> String {
+        let texts = alloc::format!("[{}]", self.texts);
+        ObjectText::new().with_text("responses", &texts).finish()
     }
 
     fn refuse(&mut self, name: &str, error: &str, correlation: Option<&str>) {

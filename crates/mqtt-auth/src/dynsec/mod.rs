@@ -19,7 +19,7 @@ mod role_commands;
 mod shown;
 mod state;
 
-pub use command::Execution;
+pub use command::{Execution, answer_queries};
 pub use file::DynsecFileError;
 pub use initial::InitialPasswords;
 pub use rights::DynamicRights;

@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Directive] = &[
         Global(Flag(|draft, on| draft.config.general.enable_control_api = on)),
         "false",
         "enable_control_api true",
-        "Answers requests published to `$CONTROL/broker/v1`.",
-    )
-    .status(Status::Planned),
+        "Answers requests published to `$CONTROL/broker/v1`, as `mqtt-ctrl broker` makes them: \
+         which listeners and plugins there are. Who may publish there may ask.",
+    ),
 ];

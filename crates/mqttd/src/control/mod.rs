@@ -2,6 +2,7 @@
 //! in the order they come, puts in force what they change, and answers. A Client waits until its
 //! request is done, so there are never more of them than connections.
 
+mod broker;
 mod dynsec;
 
 use std::sync::Arc;
@@ -52,7 +53,10 @@ pub(crate) async fn serve(
         let live = broker.live();
         let is_dynsec = |it: &Request| it.topic == DYNSEC_TOPIC && has_dynsec(&live, it.listener);
         let (for_dynsec, others): (Vec<_>, Vec<_>) = batch.drain(..).partition(is_dynsec);
-        let others = others.into_iter().map(|request| (request, NOT_AVAILABLE.to_owned()));
+        let others = others.into_iter().map(|request| {
+            let answer = answer_other(&live, &request);
+            (request, answer)
+        });
         finish(&broker, others.collect(), None).await;
         if let (Some(security), false) = (dynsec.take(), for_dynsec.is_empty()) {
             let (security, answered, rights) = carry_out(&broker, security, for_dynsec).await;
@@ -60,6 +64,14 @@ pub(crate) async fn serve(
             finish(&broker, answered, rights).await;
         }
     }
+}
+
+/// The answer to what is not for dynamic security.
+fn answer_other(live: &Live, request: &Request) -> String {
+    if live.config.general.enable_control_api && request.topic == broker::TOPIC {
+        return broker::answer(live, &request.payload);
+    }
+    NOT_AVAILABLE.to_owned()
 }
 
 fn has_dynsec(live: &Live, listener: ListenerId) -> bool {
