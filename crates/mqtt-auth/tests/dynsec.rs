@@ -141,107 +141,96 @@ fn whoever_was_deleted_and_made_anew_has_to_go() {
     assert!(!old.keeps(&desk.security.rights(), Some("u")));
 }
 
+/// Commands and what is said of them.
+const REFUSED: &[(&str, &str)] = &[
+    (r#"{"command": "createClient", "username": ""}"#, "Empty username"),
+    (r#"{"command": "createClient", "username": 5}"#, "Invalid/missing username"),
+    (r#"{"command": "createClient", "username": "k\u0001"}"#, "Username not valid UTF-8"),
+    (r#"{"command": "createClient", "username": "k", "password": 5}"#, "Invalid/missing password"),
+    (r#"{"command": "createClient", "username": "k", "clientid": 5}"#, "Invalid/missing client id"),
+    (r#"{"command": "createClient", "username": "k", "textname": 5}"#, "Invalid/missing textname"),
+    (r#"{"command": "createClient", "username": "k", "roles": 5}"#, ROLES),
+    (r#"{"command": "createClient", "username": "k", "roles": [{"x": 1}]}"#, ROLES),
+    (
+        r#"{"command": "createClient", "username": "k",
+        "roles": [{"rolename": "z"}]}"#,
+        "Role not found",
+    ),
+    (
+        r#"{"command": "createClient", "username": "k",
+        "groups": [{"groupname": "z"}]}"#,
+        "Group not found",
+    ),
+    (r#"{"command": "createClient", "username": "u"}"#, "Client already exists"),
+    (
+        r#"{"command": "setClientPassword", "username": "u",
+        "password": ""}"#,
+        "Empty password is not allowed",
+    ),
+    (r#"{"command": "setClientPassword", "username": "u"}"#, "Invalid/missing password"),
+    (r#"{"command": "setClientPassword", "username": "z", "password": "p"}"#, "Client not found"),
+    (r#"{"command": "setClientId", "username": "u", "clientid": 4}"#, "Invalid/missing client ID"),
+    (r#"{"command": "modifyClient", "username": "z"}"#, "Client not found"),
+    (r#"{"command": "getClient", "username": "z"}"#, "Client not found"),
+    (r#"{"command": "deleteClient", "username": "z"}"#, "Client not found"),
+    (r#"{"command": "addClientRole", "username": "u", "rolename": "r"}"#, "Internal error"),
+    (r#"{"command": "addClientRole", "username": "u", "rolename": "z"}"#, "Role not found"),
+    (r#"{"command": "createGroup", "groupname": "k", "roles": 4}"#, "Internal error"),
+    (
+        r#"{"command": "createGroup", "groupname": "k",
+        "roles": [{"rolename": "z"}]}"#,
+        "Role not found",
+    ),
+    (r#"{"command": "createGroup", "groupname": "g"}"#, "Group already exists"),
+    (r#"{"command": "addGroupClient", "username": "u", "groupname": "z"}"#, "Group not found"),
+    (r#"{"command": "addGroupClient", "username": "z", "groupname": "z"}"#, "Client not found"),
+    (
+        r#"{"command": "addGroupClient", "username": "v",
+        "groupname": "g"}"#,
+        "Client is already in this group",
+    ),
+    (
+        r#"{"command": "addGroupRole", "groupname": "g",
+        "rolename": "r2"}"#,
+        "Group is already in this role",
+    ),
+    (r#"{"command": "removeGroupClient", "username": "u", "groupname": "z"}"#, "Group not found"),
+    (r#"{"command": "setAnonymousGroup", "groupname": "z"}"#, "Group not found"),
+    (r#"{"command": "modifyRole", "rolename": "z"}"#, "Role does not exist"),
+    (r#"{"command": "createRole", "rolename": "r"}"#, "Role already exists"),
+    (r#"{"command": "getRole", "rolename": "z"}"#, "Role not found"),
+    (
+        r#"{"command": "addRoleACL", "rolename": "r", "acltype": "x",
+        "topic": "a/#/b"}"#,
+        "Unknown acltype",
+    ),
+    (
+        r#"{"command": "addRoleACL", "rolename": "r", "acltype": "subscribeLiteral",
+        "topic": "a/#/b"}"#,
+        "Invalid ACL topic",
+    ),
+    (
+        r#"{"command": "addRoleACL", "rolename": "r", "acltype": "publishClientSend",
+        "topic": "a"}"#,
+        "ACL with this topic already exists",
+    ),
+    (
+        r#"{"command": "removeRoleACL", "rolename": "r", "acltype": "publishClientSend",
+        "topic": "z"}"#,
+        "ACL not found",
+    ),
+    (r#"{"command": "setDefaultACLAccess"}"#, "Missing/invalid actions array"),
+    (r#"{"command": "nothing"}"#, "Unknown command"),
+];
+
+const ROLES: &str = "'roles' not an array or missing/invalid rolename";
+
 #[test]
 fn what_cannot_be_done_is_answered_in_the_plugins_words() {
     let mut desk = furnished();
     let before = desk.security.to_json();
-    const ROLES: &str = "'roles' not an array or missing/invalid rolename";
-    for (command, error) in [
-        // 2.0.11 takes it, 2.1 does not.
-        (json!({"command": "createClient", "username": ""}), "Empty username"),
-        (json!({"command": "createClient", "username": 5}), "Invalid/missing username"),
-        (json!({"command": "createClient", "username": "k\u{1}"}), "Username not valid UTF-8"),
-        (
-            json!({"command": "createClient", "username": "k", "password": 5}),
-            "Invalid/missing password",
-        ),
-        (
-            json!({"command": "createClient", "username": "k", "clientid": 5}),
-            "Invalid/missing client id",
-        ),
-        (
-            json!({"command": "createClient", "username": "k", "textname": 5}),
-            "Invalid/missing textname",
-        ),
-        (json!({"command": "createClient", "username": "k", "roles": 5}), ROLES),
-        (json!({"command": "createClient", "username": "k", "roles": [{"x": 1}]}), ROLES),
-        (
-            json!({"command": "createClient", "username": "k", "roles": [{"rolename": "z"}]}),
-            "Role not found",
-        ),
-        (
-            json!({"command": "createClient", "username": "k", "groups": [{"groupname": "z"}]}),
-            "Group not found",
-        ),
-        (json!({"command": "createClient", "username": "u"}), "Client already exists"),
-        (
-            json!({"command": "setClientPassword", "username": "u", "password": ""}),
-            "Empty password is not allowed",
-        ),
-        (json!({"command": "setClientPassword", "username": "u"}), "Invalid/missing password"),
-        (
-            json!({"command": "setClientPassword", "username": "z", "password": "p"}),
-            "Client not found",
-        ),
-        (
-            json!({"command": "setClientId", "username": "u", "clientid": 4}),
-            "Invalid/missing client ID",
-        ),
-        (json!({"command": "modifyClient", "username": "z"}), "Client not found"),
-        (json!({"command": "getClient", "username": "z"}), "Client not found"),
-        (json!({"command": "deleteClient", "username": "z"}), "Client not found"),
-        (json!({"command": "addClientRole", "username": "u", "rolename": "r"}), "Internal error"),
-        (json!({"command": "addClientRole", "username": "u", "rolename": "z"}), "Role not found"),
-        (json!({"command": "createGroup", "groupname": "k", "roles": 4}), "Internal error"),
-        (
-            json!({"command": "createGroup", "groupname": "k", "roles": [{"rolename": "z"}]}),
-            "Role not found",
-        ),
-        (json!({"command": "createGroup", "groupname": "g"}), "Group already exists"),
-        (
-            json!({"command": "addGroupClient", "username": "u", "groupname": "z"}),
-            "Group not found",
-        ),
-        (
-            json!({"command": "addGroupClient", "username": "z", "groupname": "z"}),
-            "Client not found",
-        ),
-        (
-            json!({"command": "addGroupClient", "username": "v", "groupname": "g"}),
-            "Client is already in this group",
-        ),
-        (
-            json!({"command": "addGroupRole", "groupname": "g", "rolename": "r2"}),
-            "Group is already in this role",
-        ),
-        (
-            json!({"command": "removeGroupClient", "username": "u", "groupname": "z"}),
-            "Group not found",
-        ),
-        (json!({"command": "setAnonymousGroup", "groupname": "z"}), "Group not found"),
-        (json!({"command": "modifyRole", "rolename": "z"}), "Role does not exist"),
-        (json!({"command": "createRole", "rolename": "r"}), "Role already exists"),
-        (json!({"command": "getRole", "rolename": "z"}), "Role not found"),
-        (
-            json!({"command": "addRoleACL", "rolename": "r", "acltype": "x", "topic": "a/#/b"}),
-            "Unknown acltype",
-        ),
-        (
-            json!({"command": "addRoleACL", "rolename": "r", "acltype": "subscribeLiteral", "topic": "a/#/b"}),
-            "Invalid ACL topic",
-        ),
-        (
-            json!({"command": "addRoleACL", "rolename": "r", "acltype": "publishClientSend", "topic": "a"}),
-            "ACL with this topic already exists",
-        ),
-        (
-            json!({"command": "removeRoleACL", "rolename": "r", "acltype": "publishClientSend", "topic": "z"}),
-            "ACL not found",
-        ),
-        (json!({"command": "setDefaultACLAccess"}), "Missing/invalid actions array"),
-        (json!({"command": "nothing"}), "Unknown command"),
-    ] {
-        let text = command.to_string();
+    for (text, error) in REFUSED {
+        let command: Value = serde_json::from_str(text).unwrap();
         assert_eq!(desk.ask(&json!([command])), [json!({ "error": error })], "{text}");
     }
     assert_eq!(desk.security.to_json(), before);

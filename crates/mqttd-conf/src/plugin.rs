@@ -1,5 +1,5 @@
-//! Lines about plugins. One of Mosquitto's plugins is built in, dynamic security; its lines are read
-//! as they are. All others are refused by their line, with what to do instead.
+//! Lines about plugins. One of Mosquitto's plugins is built in, dynamic security; its lines are
+//! read as they are. All others are refused by their line, with what to do instead.
 
 use std::path::PathBuf;
 
@@ -288,7 +288,7 @@ mod tests {
             ("plugin_load x\n", "/m:1: plugin_load"),
             ("plugin_use ds\n", "/m:1: plugin_use ds: there is no such plugin"),
             (
-                "plugin SO\nplugin_opt_config_file /a\nglobal_plugin SO\nplugin_opt_config_file /b\n",
+                "plugin SO\nplugin_opt_config_file /a\nglobal_plugin SO\nauth_opt_config_file /b\n",
                 "/m:3: dynamic security is loaded already",
             ),
             ("plugin /usr/lib/other.so\n", "/m:1: plugin is not supported; C plugins"),

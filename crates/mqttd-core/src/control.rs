@@ -23,8 +23,11 @@ use crate::output::Output;
 use crate::shard::Shard;
 use crate::time::Instant;
 
-/// What the topics of requests begin with.
-pub(crate) const CONTROL: &str = "$CONTROL/";
+/// Whether a message with this topic is a request.
+#[inline]
+pub(crate) fn is_control(topic: &str) -> bool {
+    topic.starts_with("$CONTROL/")
+}
 
 /// A request of a Client that may make it.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use mqtt_proto::qos::{PubrecOutcome, SenderOffence};
 use mqtt_proto::{Offence, PacketIdentifier, Properties, QoS, ReasonCode};
 
 use crate::acknowledge::{Answer, Wait};
-use crate::control::CONTROL;
+use crate::control::is_control;
 use crate::deliver::{Routed, address};
 use crate::drops::DropReason;
 use crate::envelope::SessionAddress;
@@ -100,22 +100,16 @@ impl Shard {
             memory: self.settings.memory.clone(),
             ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
         };
-        if topic.starts_with(CONTROL) {
-            return self.receive_control(key, publish, &mut message, now, out);
-        }
         match publish.packet_id {
-            None => {
-                if self.may_publish(key, topic, out)
-                    && !self.is_too_deep(key, topic)
-                    && !self.is_too_large(key, &message)
-                {
-                    if self.is_malformed_text(key, &message) {
-                        return Err(Offence::PayloadFormatInvalid);
-                    }
+            _ if is_control(topic) => self.receive_control(key, publish, &mut message, now, out),
+            None => match self.refuses_message(key, &message, out) {
+                Some(ReasonCode::PayloadFormatInvalid) => Err(Offence::PayloadFormatInvalid),
+                Some(_) => Ok(()),
+                None => {
                     self.publish_message(&mut message, Some(key), &Receipt::NONE, now, out);
+                    Ok(())
                 }
-                Ok(())
-            }
+            },
             Some(packet_id) if publish.qos == QoS::AtLeastOnce => {
                 self.receive_qos1(key, packet_id, &mut message, now, out)
             }

@@ -373,7 +373,8 @@ mod tests {
         assert_eq!(answer["responses"][0], expected);
         let answer = run(
             &mut security,
-            r#"{"Commands":[{"Command":"GETDETAILS","correlationData":5},{"command":"getDetails"}]} x"#,
+            r#"{"Commands":[{"Command":"GETDETAILS","correlationData":5},
+                {"command":"getDetails"}]} x"#,
         );
         let error = "Invalid correlationData data type.";
         let expected = json!({"responses": [{"command": "GETDETAILS", "error": error}]});

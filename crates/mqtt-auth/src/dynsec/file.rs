@@ -267,6 +267,9 @@ impl Serialize for DefaultsShown<'_> {
 mod tests {
     use super::*;
 
+    const HASH: &str =
+        "62LAQNOu2uhr2XTL96FnnZjR10j/ZUw7rSO8nbJozdL+LzNV8m3Yl6Fjn728cwrGbkCxYoNQjVcwHl+4kcJmtg==";
+
     /// Made by Debian's `mosquitto_ctrl dynsec init` and some commands.
     const FILE: &str = r##"{
         "defaultACLAccess": {"publishClientSend": false, "publishClientReceive": true,
@@ -275,7 +278,8 @@ mod tests {
             {"username": "u", "clientid": "c1", "textname": "U", "disabled": true,
              "roles": [{"rolename": "r", "priority": 3}, {"rolename": "gone"}, {"rolename": "q"}]},
             {"username": "admin", "roles": [{"rolename": "r"}],
-             "password": "62LAQNOu2uhr2XTL96FnnZjR10j/ZUw7rSO8nbJozdL+LzNV8m3Yl6Fjn728cwrGbkCxYoNQjVcwHl+4kcJmtg==",
+"password":
+"62LAQNOu2uhr2XTL96FnnZjR10j/ZUw7rSO8nbJozdL+LzNV8m3Yl6Fjn728cwrGbkCxYoNQjVcwHl+4kcJmtg==",
              "salt": "r1ZXcjta+6kAeqaZ", "iterations": 101},
             {"username": "u", "textname": "the second"}, {"username": ""}, {"nobody": 1}, 5],
         "groups": [{"groupname": "g", "textdescription": "D", "roles": [{"rolename": "q"}],
@@ -301,7 +305,7 @@ mod tests {
                 "subscribe": false, "unsubscribe": true},
             "clients": [
                 {"username": "admin", "roles": [{"rolename": "r"}],
-                 "password": "62LAQNOu2uhr2XTL96FnnZjR10j/ZUw7rSO8nbJozdL+LzNV8m3Yl6Fjn728cwrGbkCxYoNQjVcwHl+4kcJmtg==",
+                 "password": HASH,
                  "salt": "r1ZXcjta+6kAeqaZ", "iterations": 101},
                 {"username": "u", "clientid": "c1", "textname": "U", "disabled": true,
                  "roles": [{"rolename": "r", "priority": 3}, {"rolename": "q"}]}],

@@ -1,5 +1,5 @@
-//! What a broker begins with whose file does not exist: the users, groups and roles that version 2.1
-//! of the plugin begins with, under the same names.
+//! What a broker begins with whose file does not exist: the users, groups and roles that version
+//! 2.1 of the plugin begins with, under the same names.
 
 use alloc::boxed::Box;
 

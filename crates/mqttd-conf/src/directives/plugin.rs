@@ -4,8 +4,8 @@ use crate::directive::{Directive, Meaning::Global, Meaning::Plugin, Status, Valu
 use crate::plugin::PluginLine;
 
 /// What to do instead of a plugin that nobody knows.
-const NO_PLUGIN: &str = "C plugins cannot be loaded, except that dynamic security is built in: use password_file and \
-     acl_file for users and rights, and persistence true for storage";
+const NO_PLUGIN: &str = "C plugins cannot be loaded, except that dynamic security is built in: \
+     use password_file and acl_file for users and rights, and persistence true for storage";
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::new(
