@@ -643,7 +643,8 @@ fn requests_wait_for_their_turn() {
 fn the_broker_tells_what_it_has() {
     only_our_broker!("Mosquitto has it from 2.1 on");
     let broker = ours(
-        "enable_control_api true\nlistener 0 {dir}/s\nlistener {ws} ::1\nprotocol websockets\n",
+        "enable_control_api true\nlistener 0 {dir}/s\n\
+         listener {ws} 127.0.0.1\nprotocol websockets\n",
     );
     let mut admin = Admin::of(&broker);
     admin.order(json!([{"command": "modifyRole", "rolename": "admin", "acls": [
@@ -657,7 +658,8 @@ fn the_broker_tells_what_it_has() {
     let shown = ctrl(Tools::UnderTest, &["broker", "listPlugins"]).ok().out();
     assert!(shown.contains("dynamic-security") && shown.contains(TOPIC), "{shown}");
     let shown = ctrl(Tools::UnderTest, &["broker", "listListeners"]).ok().out();
-    for text in [&*port, "127.0.0.1", "mqtt+websockets", "::1", &broker.file("s")] {
+    let ws = broker.ws_port().to_string();
+    for text in [&*port, "127.0.0.1", "mqtt+websockets", &ws, &broker.file("s")] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     let mut peer = joined(&broker, "x", "admin", "pw");

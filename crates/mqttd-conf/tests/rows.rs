@@ -201,7 +201,7 @@ fn forms(name: &str) -> (Vec<String>, Vec<String>) {
             &["", "dynsec", "dynsec /a.so"],
         ),
         "plugin_use" => (&["dynsec", "dynsec # ours"], &["", "absent"]),
-        "plugin_opt_KEY" => (&["/d.json", "/d.json # ours"], &[""]),
+        "plugin_opt_KEY" => (&["/d.json", "/d.json # ours", ""], &[]),
         "include_dir" => (&["/etc/mqttd/conf.d", "/etc/mqttd/conf.d # more"], &["", "/absent"]),
         "listener" => (
             &["1", "65535 ::1", "0 /s", "1883 # all", "1883 a # b"],

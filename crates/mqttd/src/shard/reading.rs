@@ -243,13 +243,14 @@ mod tests {
         let logging = Logging { destinations: Vec::new(), ..Logging::default() };
         let logger = Logger::new(&logging, Verbosity::Quiet).unwrap();
         let (requests, _) = tokio::sync::mpsc::unbounded_channel();
+        let (control, _) = tokio::sync::mpsc::unbounded_channel();
         ShardTask::new(
             Shard::new(ShardId(0), 1, Arc::clone(&settings), 7),
             ShardId(0),
             vec![Arc::new(Mailbox::default())],
             None,
             settings,
-            (Clock::start(), logger, requests),
+            (Clock::start(), logger, (requests, control)),
             Arc::new(Placement::new(1)),
         )
     }
