@@ -9,6 +9,7 @@ use mqtt_proto::packet::Connect;
 use mqtt_proto::property::PropertyId;
 use mqtt_proto::{Packet, ReasonCode, Version};
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::event::{Admission, Proof};
 use mqttd_core::ids::{ConnectionKey, ListenerId, RecordId, ShardId};
@@ -51,6 +52,9 @@ impl Outside {
 }
 
 impl Output for Outside {
+    // Nobody carries it out: the Client waits, as for a slow one.
+    fn control(&mut self, _: ConnectionKey, _: ControlRequest<'_>) {}
+
     fn wire(&mut self, to: ConnectionKey) -> &mut WireBuffer {
         &mut self.wires[to.0 as usize]
     }
