@@ -331,9 +331,10 @@ fn every_directive_that_works_is_tested() {
     }
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let words: BTreeSet<&str> = tests.split(|letter| !is_word(letter)).collect();
-    // A name with a full stop in it is no word.
-    let is_named = |name: &str| {
-        words.contains(name) || (name.contains('.') && tests.contains(&format!("{name} ")))
+    // A name with a full stop in it is no word, and KEY stands for any.
+    let is_named = |name: &str| match name.strip_suffix("KEY") {
+        Some(beginning) => words.iter().any(|word| word.starts_with(beginning)),
+        None => words.contains(name) || (name.contains('.') && tests.contains(&format!("{name} "))),
     };
     let missing: Vec<_> = works.iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "no test names {missing:?}: write one, or change the row's status");

@@ -487,7 +487,9 @@ fn a_missing_file_is_made() {
     broker.run_to_end(&["--test-config"]).ok();
     assert!(!Path::new(&broker.file("ds.json")).exists());
     let mut broker = broker.started();
-    let text = std::fs::read_to_string(broker.file("ds.json.pw")).unwrap();
+    // The port is open a moment before.
+    let passwords = || std::fs::read_to_string(broker.file("ds.json.pw")).ok();
+    let text = until(|| passwords().filter(|text| text.lines().count() == 2)).unwrap();
     let password = |user: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(name, _)| *name == user).unwrap().1

@@ -205,7 +205,7 @@ impl Shard {
         online.held.up(1);
         if online.held >= HELD_ANSWERS_MAX && !online.is_paused {
             online.is_paused = true;
-            if online.control.is_none() {
+            if !online.has_request() {
                 out.pause(online.connection);
             }
         }
@@ -365,7 +365,7 @@ impl Shard {
             online.held.down(1);
             if online.is_paused && online.held <= HELD_ANSWERS_MAX / 2 {
                 online.is_paused = false;
-                if online.control.is_none() {
+                if !online.has_request() {
                     out.resume(online.connection);
                 }
             }

@@ -270,7 +270,6 @@ impl Shard {
             inflight_bytes: 0,
             held: 0,
             is_paused: false,
-            control: None,
             receiving: 0,
             receive_maximum: terms.receive_maximum,
             messages: Messages::default(),

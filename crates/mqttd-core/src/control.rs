@@ -10,8 +10,6 @@
 //! Hence a Client has one request under way at most, and what it did is in force when its
 //! acknowledgement arrives.
 
-use alloc::boxed::Box;
-
 use mqtt_proto::packet::{PacketType, Publish};
 use mqtt_proto::{Offence, PacketIdentifier, QoS, ReasonCode};
 
@@ -117,7 +115,7 @@ impl Shard {
     ) {
         let session = &mut self.sessions[key];
         let Some(online) = &mut session.online else { return };
-        online.control = Some(Box::new(control));
+        online.rare.get_or_insert_default().control = Some(control);
         if !online.is_paused {
             out.pause(online.connection);
         }
@@ -135,7 +133,8 @@ impl Shard {
     pub(crate) fn control_done<O: Output>(&mut self, connection: ConnectionKey, out: &mut O) {
         let Some(key) = self.session_of(connection) else { return };
         let Some(online) = &mut self.sessions[key].online else { return };
-        let Some(control) = online.control.take() else { return };
+        let request = online.rare.as_mut().and_then(|rare| rare.control.take());
+        let Some(control) = request else { return };
         if !online.is_paused {
             out.resume(connection);
         }

@@ -193,7 +193,7 @@ impl Shard {
             grant = own;
         }
         let listener = self.settings.listener(session.listener);
-        if !listener.allows(&session.who(), Action::Deliver, message.topic) {
+        if !listener.is_open() && !listener.allows(&session.who(), Action::Deliver, message.topic) {
             self.stats.drop(DropReason::NotAuthorized);
             return;
         }

@@ -84,7 +84,7 @@ impl Shard {
         let backlog = out.wire(online.connection).len();
         let shrinks = online.backlog_seen == 0 || backlog < online.backlog_seen;
         // Nor is anything heard of one that waits for too many answers, or for one of the Server's.
-        if online.is_paused || online.control.is_some() {
+        if online.is_paused || online.has_request() {
             due = due.max(now.plus_millis(online.silence_millis_max()));
         }
         if due <= now && backlog > OUTPUT_FLUSH_BYTES && shrinks {

@@ -331,7 +331,8 @@ impl Shard {
             (topic.starts_with("$SYS") && !bridge_state) || topic.starts_with("$share")
         };
         let listener = self.settings.listener(session.listener);
-        let allowed = !own && listener.allows(&session.who(), Action::Publish, topic);
+        let allowed =
+            !own && (listener.is_open() || listener.allows(&session.who(), Action::Publish, topic));
         if !allowed {
             out.notice(Notice::PublishDenied { client_id: &session.client_id, topic });
             self.note_drop(key, DropReason::NotAuthorized, topic);

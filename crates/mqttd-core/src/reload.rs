@@ -82,7 +82,7 @@ impl Shard {
         let mut released = Vec::new();
         let session = &self.sessions[key];
         let listener = self.settings.listener(session.listener);
-        if listener.acl.is_none() && listener.dynamic.is_none() {
+        if listener.is_open() {
             return released;
         }
         let who = session.who();

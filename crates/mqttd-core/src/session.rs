@@ -85,8 +85,6 @@ pub(crate) struct Online {
     pub(crate) held: u32,
     /// They are so many that nothing more is read.
     pub(crate) is_paused: bool,
-    /// A request to the Server is under way, and nothing more is read.
-    pub(crate) control: Option<Box<Control>>,
     /// QoS 1 and 2 messages from the Client on this connection that the Server has not finished:
     /// what counts against its Receive Maximum (4.9).
     pub(crate) receiving: u16,
@@ -114,6 +112,8 @@ pub(crate) struct Rare {
     pub(crate) source: Option<Arc<Source>>,
     /// How much of the rate of subscriptions is used, where there is one.
     pub(crate) subscribing: Bucket,
+    /// A request to the Server is under way, and nothing more is read.
+    pub(crate) control: Option<Control>,
 }
 
 /// One subscription as its session lists it.
@@ -223,6 +223,11 @@ impl Online {
     #[inline]
     pub(crate) fn mount(&self) -> Option<&str> {
         self.rare.as_ref().and_then(|rare| rare.mount.as_deref())
+    }
+
+    /// A request to the Server is under way, and nothing more is read.
+    pub(crate) fn has_request(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.control.is_some())
     }
 }
 

@@ -111,8 +111,15 @@ impl Settings {
 }
 
 impl ListenerSettings {
-    /// Whether the Client may do this with this topic or filter.
+    /// Whether there are no access rights at all: everybody may do everything.
     #[inline]
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.acl.is_none() && self.dynamic.is_none()
+    }
+
+    /// Whether the Client may do this with this topic or filter. Where [`Self::is_open`] is asked
+    /// first, a message that nobody restricts does not pay for the question.
     #[must_use]
     pub fn allows(&self, who: &Who<'_>, action: Action, topic: &str) -> bool {
         let allows = |acl: &Arc<AclTable>| acl.check(who, action, topic).is_allowed();

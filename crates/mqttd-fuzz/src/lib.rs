@@ -8,6 +8,7 @@ mod access;
 mod broker;
 mod conf;
 mod corpus;
+mod dynsec;
 mod log;
 mod tools;
 mod websocket;
@@ -22,6 +23,7 @@ pub use access::{acl_file, password_file, psk_file, scram};
 pub use broker::broker;
 pub use conf::mosquitto_conf;
 pub use corpus::corpus;
+pub use dynsec::{dynsec_commands, dynsec_file};
 pub use log::{mosquitto_db, store_recovery, store_segment};
 pub use tools::output_format;
 pub use wire::{http_request, proxy_header, websocket_frames};
@@ -30,7 +32,7 @@ pub use wire::{http_request, proxy_header, websocket_frames};
 pub type Entry = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const ENTRIES: [Entry; 12] = [
+pub const ENTRIES: [Entry; 14] = [
     ("mosquitto_conf", mosquitto_conf, conf::seeds),
     ("password_file", password_file, access::password_seeds),
     ("acl_file", acl_file, access::acl_seeds),
@@ -43,4 +45,6 @@ pub const ENTRIES: [Entry; 12] = [
     ("broker", broker, broker::seeds),
     ("scram", scram, access::scram_seeds),
     ("http_request", http_request, wire::http_seeds),
+    ("dynsec_file", dynsec_file, dynsec::file_seeds),
+    ("dynsec_commands", dynsec_commands, dynsec::command_seeds),
 ];

@@ -305,8 +305,8 @@ mod tests {
     /// here grows by a decision, not by the way.
     #[test]
     fn an_idle_connection_is_small() {
-        // 192 alone; 200 where another crate of the build switches on tokio's second scheduler.
-        assert!(size_of::<Connection>() <= 200, "{} bytes", size_of::<Connection>());
+        // 192 alone; more where others switch on tokio's second scheduler, or OpenSSL.
+        assert!(size_of::<Connection>() <= 208, "{} bytes", size_of::<Connection>());
         assert_eq!(size_of::<Option<Connection>>(), size_of::<Connection>());
     }
 }
