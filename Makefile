@@ -54,7 +54,7 @@ bench-count: ## instructions of the hot paths against docs/bench-count.tsv
 	@scripts/bench-count
 
 # What goes into packages. Folders of this machine have no place in it: the same sources, compiler
-# and libraries give the same bytes anywhere (scripts/reproducible shows it).
+# and libraries should give the same bytes anywhere; scripts/reproducible compares.
 cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
 psk: export RUSTFLAGS := $(strip $(RUSTFLAGS) --remap-path-prefix=$(CURDIR)=/mqttd \
 	--remap-path-prefix=$(cargo_home)=/cargo)
