@@ -74,8 +74,8 @@ impl Dynsec {
         let execution = self.security.execute(&request.payload, &mut salt);
         let user = request.username.as_deref().unwrap_or("-");
         for line in execution.log {
-            let text = format_args!("dynsec: {}/{user} | {line}", request.client_id);
-            logger.line(LogType::Information, text);
+            let text = format!("dynsec: {}/{user} | {line}", request.client_id);
+            logger.line(LogType::Information, format_args!("{text}"));
         }
         (execution.answer, execution.has_changed)
     }
@@ -84,12 +84,12 @@ impl Dynsec {
     pub(super) fn save(&self, logger: &Logger) {
         if let Err(error) = self.write() {
             let path = self.path.display();
-            let text = format_args!(
+            let text = format!(
                 "Error: dynamic security can't be saved in {path}: {error}. What was changed is in \
                  force, but lost at a restart: make room or let the broker write there, then \
                  change anything."
             );
-            logger.line(LogType::Error, text);
+            logger.line(LogType::Error, format_args!("{text}"));
         }
     }
 
@@ -129,8 +129,9 @@ fn read(path: &Path, logger: &Logger) -> anyhow::Result<DynamicSecurity> {
     let (security, warnings) = DynamicSecurity::parse(&text)
         .with_context(|| format!("plugin_opt_config_file {}", path.display()))?;
     for warning in warnings {
-        let text = format_args!("Warning: plugin_opt_config_file {}: {warning}", path.display());
-        logger.line(LogType::Warning, text);
+        let path = path.display();
+        let text = format!("Warning: plugin_opt_config_file {path}: {warning}");
+        logger.line(LogType::Warning, format_args!("{text}"));
     }
     Ok(security)
 }
