@@ -134,6 +134,7 @@ impl Broker {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(arguments);
         command.current_dir(self.dir.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         process::run(command, b"")
     }
 

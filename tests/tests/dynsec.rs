@@ -505,14 +505,15 @@ fn a_missing_file_is_made() {
     assert_eq!(connect(&broker, "a", Some(("admin", password("admin")))).1, 0);
 
     let variable = "MOSQUITTO_DYNSEC_PASSWORD";
-    let short =
-        Broker::prepared(broker_under_test(), &config("")).in_environment(variable, "short");
-    let other = Broker::prepared(broker_under_test(), &config(""))
-        .in_environment(variable, "long-enough-for-it")
-        .started();
-    assert_eq!(connect(&other, "a", Some(("admin", "long-enough-for-it"))).1, 0);
+    let with = |password| {
+        Broker::prepared(broker_under_test(), &config("")).in_environment(variable, password)
+    };
+    let short = with("eleven-char");
+    short.run_to_end(&[]).complains("must have 12 characters or more");
+    assert!(!Path::new(&short.file("ds.json")).exists());
+    let other = with("twelve-chars").started();
+    assert_eq!(connect(&other, "a", Some(("admin", "twelve-chars"))).1, 0);
     assert!(!Path::new(&other.file("ds.json.pw")).exists());
-    drop(short);
 }
 
 #[test]
