@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::listening;
 use crate::place::{self, Port, TempDir};
 use crate::process::{self, Finished, PATIENCE};
 
@@ -125,6 +126,7 @@ impl Broker {
         if self.listens_ws {
             self.wait_for(self.ws_port());
         }
+        self.wait_for_others();
     }
 
     /// Runs a prepared broker to its end: for configs it must refuse. More arguments may follow
@@ -148,6 +150,18 @@ impl Broker {
             }
             assert!(Instant::now() < end, "port {port} does not accept\n{}", self.log());
             thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// The listeners of the config that `wait_for` has not asked: a broker opens one after the
+    /// other. Only looks, so that no test finds a connection in the log that it did not make.
+    #[track_caller]
+    fn wait_for_others(&mut self) {
+        let config = fs::read_to_string(self.file("mosquitto.conf")).unwrap_or_default();
+        for place in config.lines().filter_map(|line| line.strip_prefix("listener ")) {
+            let listens = || listening::is_there(self.id(), place).then_some(());
+            let seen = process::until(listens);
+            assert!(seen.is_some(), "'listener {place}' does not listen\n{}", self.log());
         }
     }
 

@@ -17,6 +17,7 @@
 pub mod authority;
 pub mod broker;
 pub mod disk;
+pub mod listening;
 pub mod notation;
 pub mod pair;
 pub mod peer;
