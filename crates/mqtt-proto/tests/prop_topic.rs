@@ -7,7 +7,8 @@ mod seed;
 
 use fastrand::Rng;
 use mqtt_proto::topic::{
-    Cursor, FilterTrie, LEVELS_MAX, NameTree, TOPIC_BYTES_MAX, TopicError, TopicFilter, TopicName,
+    Cursor, FilterPrints, FilterTrie, LEVELS_MAX, NameTree, TOPIC_BYTES_MAX, TopicError,
+    TopicFilter, TopicName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -130,6 +131,50 @@ fn trie_against_the_oracle() {
         let nothing_left = trie.heap_bytes();
         assert!(nothing_left <= 64 * 64 + 8_192, "{nothing_left} bytes");
         trie.visit("a", |_| panic!("the trie is empty"));
+    }
+}
+
+#[test]
+fn fingerprints_against_the_oracle() {
+    for seed in 0..12 {
+        let _seed = Seed(seed);
+        let mut rng = Rng::with_seed(seed);
+        let mut prints = FilterPrints::new(seed, 4);
+        let mut model = BTreeSet::<(String, u8)>::new();
+        let crowd = [5, 100, 2_000][rng.usize(..3)];
+        let mut refused = 0;
+        for _ in 0..4_000 {
+            let one = (random_filter(&mut rng), rng.u8(..4));
+            if rng.usize(..crowd) >= model.len() {
+                if !model.contains(&one) {
+                    if prints.insert(&one.0, one.1) {
+                        model.insert(one);
+                    } else {
+                        refused += 1;
+                    }
+                }
+            } else {
+                let some = model.iter().nth(rng.usize(..model.len())).unwrap().clone();
+                for (filter, tag) in [one, some] {
+                    let is_known = model.remove(&(filter.clone(), tag));
+                    assert_eq!(prints.remove(&filter, tag), is_known, "{filter}");
+                }
+            }
+            let name = random_name(&mut rng);
+            let mut found = Vec::new();
+            prints.visit(&name, |tag| found.push(tag));
+            found.sort_unstable();
+            let hits = model.iter().filter(|(filter, _)| matches(filter, &name));
+            let mut expected: Vec<u8> = hits.map(|(_, tag)| *tag).collect();
+            expected.sort_unstable();
+            // So few filters that none is found by chance.
+            assert_eq!(found, expected, "{name}");
+        }
+        assert!(refused < 2_000, "{refused} say little");
+        for (filter, tag) in &model {
+            assert!(prints.remove(filter, *tag));
+        }
+        prints.visit("a", |_| panic!("nothing is left"));
     }
 }
 

@@ -43,6 +43,7 @@ mod expiry;
 mod frames;
 mod grant;
 pub mod ids;
+mod interest;
 mod journal;
 pub mod letters;
 pub mod limits;

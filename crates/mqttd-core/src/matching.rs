@@ -15,6 +15,7 @@ use mqtt_proto::topic::FilterTrie;
 
 use crate::grant::{Grant, GrantExtra};
 use crate::ids::{SessionKey, ShardId};
+use crate::interest::Interest;
 use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX, MATCH_CACHE_TOPIC_BYTES_MAX};
 use crate::subscribers::{Subscriber, Subscribers};
 
@@ -33,6 +34,10 @@ impl ShardSet {
 
     pub(crate) fn remove(&mut self, shard: ShardId) {
         self.0 &= !(1 << shard.0);
+    }
+
+    pub(crate) fn contains(self, shard: ShardId) -> bool {
+        self.0 & 1 << shard.0 != 0
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -83,11 +88,11 @@ impl Matched {
     }
 }
 
-/// The three tries and the memory of their answers.
+/// Who has subscribed to what, and the memory of the answers.
 pub(crate) struct Matching {
     pub(crate) subscribers: FilterTrie<Subscribers>,
     pub(crate) groups: FilterTrie<Vec<u32>>,
-    pub(crate) interest: FilterTrie<ShardSet>,
+    pub(crate) interest: Interest,
     hash: FixedState,
     generation: u64,
     slots: Box<[Slot]>,
@@ -108,11 +113,12 @@ struct Slot {
 }
 
 impl Matching {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// `shards` is how many the broker has.
+    pub(crate) fn new(seed: u64, shards: u8) -> Self {
         Self {
             subscribers: FilterTrie::new(seed),
             groups: FilterTrie::new(seed),
-            interest: FilterTrie::new(seed),
+            interest: Interest::new(seed, shards),
             hash: FixedState::with_seed(seed),
             generation: 1,
             slots: Box::default(),
@@ -195,7 +201,7 @@ impl Matching {
             merge(&mut matched.targets);
         }
         self.groups.visit(topic, |groups| matched.groups.extend_from_slice(groups));
-        self.interest.visit(topic, |shards| matched.shards.union(*shards));
+        matched.shards = self.interest.shards(topic);
     }
 }
 
@@ -246,7 +252,7 @@ mod tests {
 
     #[test]
     fn overlapping_subscriptions_of_one_session_become_one_target() {
-        let mut matching = Matching::new(1);
+        let mut matching = Matching::new(1, 1);
         subscribe(&mut matching, "a/+", 1, QoS::AtMostOnce, 5);
         subscribe(&mut matching, "a/#", 1, QoS::ExactlyOnce, 6);
         subscribe(&mut matching, "a/b", 2, QoS::AtLeastOnce, 0);
@@ -263,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_remembered_answer_is_void_once_a_subscription_changes() {
-        let mut matching = Matching::new(1);
+        let mut matching = Matching::new(1, 1);
         assert!(look_up(&mut matching, "t").is_empty());
         subscribe(&mut matching, "t", 1, QoS::AtMostOnce, 0);
         assert_eq!(look_up(&mut matching, "t").len(), 1);
@@ -274,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_can_be_used_again() {
-        let mut matching = Matching::new(1);
+        let mut matching = Matching::new(1, 1);
         let half = MATCH_CACHE_TARGETS_MAX / 2;
         let fill = |matching: &mut Matching, topic: &str, targets: usize| {
             let (index, mut matched) = matching.take(topic);
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn long_topics_are_matched_but_not_remembered() {
-        let mut matching = Matching::new(1);
+        let mut matching = Matching::new(1, 1);
         subscribe(&mut matching, "#", 1, QoS::AtMostOnce, 0);
         for length in [MATCH_CACHE_TOPIC_BYTES_MAX, MATCH_CACHE_TOPIC_BYTES_MAX + 1, 65_535] {
             let topic = "x".repeat(length);

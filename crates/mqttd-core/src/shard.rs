@@ -79,7 +79,7 @@ impl Shard {
     /// [`SHARDS_MAX`].
     pub fn new(id: ShardId, shards: u8, settings: Arc<Settings>, seed: u64) -> Self {
         assert!(shards <= SHARDS_MAX && id.0 < shards, "shard {id:?} of {shards}");
-        let mut matching = Matching::new(seed);
+        let mut matching = Matching::new(seed, shards);
         matching.duplicate_overlaps = settings.duplicate_overlaps;
         Self {
             id,

@@ -383,14 +383,10 @@ impl Shard {
 
     /// Another shard has, or no longer has, subscribers for a filter.
     pub(crate) fn set_interest(&mut self, from: ShardId, filter: &str, present: bool) {
-        let shards = self.matching.interest.get_or_insert_with(filter, Default::default);
         if present {
-            shards.insert(from);
+            self.matching.interest.add(filter, from);
         } else {
-            shards.remove(from);
-            if shards.is_empty() {
-                self.matching.interest.remove(filter);
-            }
+            self.matching.interest.remove(filter, from);
         }
         self.matching.changed();
     }

@@ -59,6 +59,31 @@ impl LevelKey {
     /// beside the text a stranger could choose one against the other.
     #[inline]
     pub(super) fn hash(self, parent: u32, text: &[u8]) -> u32 {
+        let state = self.state(text);
+        let place = self.first ^ u64::from(parent);
+        (fold(state ^ place, self.second ^ text.len() as u64) >> 32) as u32
+    }
+
+    /// The hash of a level wherever it stands.
+    #[inline]
+    pub(super) fn level(self, text: &[u8]) -> u64 {
+        fold(self.state(text) ^ self.first, self.second ^ text.len() as u64)
+    }
+
+    /// The hash of no level.
+    #[inline]
+    pub(super) fn start(self) -> u64 {
+        self.first
+    }
+
+    /// The hash of the levels that `chain` is of and `level` behind them.
+    #[inline]
+    pub(super) fn chained(self, chain: u64, level: u64) -> u64 {
+        fold(chain ^ level, self.second)
+    }
+
+    #[inline]
+    fn state(self, text: &[u8]) -> u64 {
         let mut state = self.first;
         let mut rest = text;
         while let Some((block, behind @ [_, ..])) = rest.split_first_chunk::<16>() {
@@ -66,9 +91,7 @@ impl LevelKey {
             rest = behind;
         }
         let (low, high) = tail_words(rest);
-        state = fold(low ^ state, high ^ self.second);
-        let place = self.first ^ u64::from(parent);
-        (fold(state ^ place, self.second ^ text.len() as u64) >> 32) as u32
+        fold(low ^ state, high ^ self.second)
     }
 }
 

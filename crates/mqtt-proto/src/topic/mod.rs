@@ -2,8 +2,9 @@
 //! their levels.
 //!
 //! [`FilterTrie`] answers "which filters match this name" (subscriptions), [`NameTree`] answers
-//! "which names match this filter" (retained messages). [`TopicFilter::matches`] is the plain
-//! matcher both are tested against. What a subscription or a retained message *is* lives elsewhere.
+//! "which names match this filter" (retained messages). [`FilterPrints`] answers the first question
+//! in little memory, with "perhaps". [`TopicFilter::matches`] is the plain matcher all are tested
+//! against. What a subscription or a retained message *is* lives elsewhere.
 
 use crate::count::Count;
 use core::fmt;
@@ -12,12 +13,14 @@ mod filter;
 mod level;
 mod name;
 mod nodes;
+mod prints;
 mod share;
 mod tree;
 mod trie;
 
 pub use filter::TopicFilter;
 pub use name::TopicName;
+pub use prints::FilterPrints;
 pub use share::{ShareName, SharedFilter};
 pub use tree::{Cursor, NameTree};
 pub use trie::FilterTrie;

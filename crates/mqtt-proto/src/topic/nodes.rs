@@ -182,7 +182,7 @@ impl<L, V> IndexMut<u32> for Nodes<L, V> {
 /// The table takes its bucket from the low bits and its tag from the high bits; both must
 /// depend on the hash.
 #[inline]
-fn spread(hash: u32) -> u64 {
+pub(super) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

@@ -47,6 +47,27 @@ fn puback_waits_for_the_shards_a_message_goes_to() {
 }
 
 #[test]
+fn filters_of_any_form_are_found_from_another_shard() {
+    let world = three();
+    let (bob, ann) = (
+        world.connects(v5(&world.name_on(0, "bob"))),
+        world.connects(v5(&world.name_on(1, "ann"))),
+    );
+    let deep = ["x"; 30].join("/");
+    let filters = ["#", "+/b", "a/+", "a/#", "a/b", "a/b/#", "+/+", "/a/b", &deep];
+    for filter in filters {
+        bob.subscribes(filter, 0);
+        let topic = if filter == deep { &*deep } else { "a/b" };
+        let topic = if filter == "/a/b" { filter } else { topic };
+        ann.sends(publish(topic, "x"));
+        bob.expects(publish(topic, "x"));
+        bob.sends(unsubscribe(2, &[filter])).hears();
+        ann.sends(publish(topic, "y"));
+        assert_eq!(bob.hears_all(), [], "{filter}");
+    }
+}
+
+#[test]
 fn two_shards_that_wait_for_each_other_do_not_wait_for_ever() {
     let world = three();
     let names = [world.name_on(0, "a"), world.name_on(1, "b")];
