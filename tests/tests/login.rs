@@ -3,8 +3,9 @@
 
 use std::fs;
 
+use mqttd_tests::broker::LISTENERS;
 use mqttd_tests::peer::{Carrier, Level, Peer};
-use mqttd_tests::place::TempDir;
+use mqttd_tests::place::{TempDir, broker_under_test};
 use mqttd_tests::process;
 use mqttd_tests::tool::{Tools, publish};
 use mqttd_tests::{Broker, only_our_broker};
@@ -28,6 +29,30 @@ fn the_right_password_opens_the_door_for_both_tools() {
         publish(&broker, &[&login[..], &["-t", "t", "-m", "in"]].concat());
         sub.expect_line("in");
     }
+}
+
+/// Mosquitto 2.1 moves both files into plugins; its lines work here, and so does SIGHUP.
+#[test]
+fn the_plugins_of_password_file_and_acl_file_are_built_in() {
+    only_our_broker!("2.0.11 has no such plugins");
+    let lines = "plugin /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file {dir}/pw\n\
+                 plugin /usr/lib/mosquitto_acl_file.so\nplugin_opt_acl_file {dir}/rights\n";
+    let broker = Broker::prepared(broker_under_test(), &format!("{lines}{LISTENERS}"));
+    broker.write("pw", &users(&[("alice", "secret")]));
+    broker.write("rights", "user alice\ntopic t\ntopic probe/#\n");
+    let broker = broker.started();
+    let login = ["-u", "alice", "-P", "secret", "-q", "1"];
+    let both = [&login[..], &["-t", "t", "-t", "u"]].concat();
+    let mut sub = Tools::UnderTest.subscribe(&broker, &both);
+    publish(&broker, &[&login[..], &["-t", "u", "-m", "forbidden"]].concat());
+    publish(&broker, &[&login[..], &["-t", "t", "-m", "allowed"]].concat());
+    sub.expect_line("allowed");
+    let stranger = Tools::UnderTest.publish(&broker, &["-t", "t", "-m", "x"]);
+    assert_eq!(stranger.code(), 5, "{stranger}");
+    broker.write("pw", &users(&[("bob", "secret")]));
+    broker.reload("Config reloaded.");
+    let alice = Tools::UnderTest.publish(&broker, &[&login[..], &["-t", "t", "-m", "x"]].concat());
+    assert_eq!(alice.code(), 5, "{alice}");
 }
 
 /// Wrong password, unknown user, no credentials, no password: for both tools and every version.

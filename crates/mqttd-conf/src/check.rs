@@ -12,6 +12,7 @@ use crate::directive::Scope;
 use crate::directives::find;
 use crate::line::Place;
 use crate::load::Report;
+use crate::plugin::PluginsSettled;
 use crate::raw::{AuthDraft, BridgeDraft, Draft, Lines, ListenerDraft};
 
 /// Turns a draft into a configuration; what does not go together is reported.
@@ -44,6 +45,7 @@ pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     let is_local_only = config.general.is_local_only;
     config.security.auth = merge(&auth, &Auth::default(), is_local_only);
     config.security.auth.dynamic = plugins.reaches_all();
+    plugins.give_files(None, &mut config.security.auth, report);
     let settled = Globals {
         auth: config.security.auth.clone(),
         per_listener: config.general.per_listener_settings,
@@ -51,12 +53,12 @@ pub(crate) fn settle(draft: Draft, report: &mut Report) -> Config {
     };
     note_default_listener(&default_listener, !listeners.is_empty(), &settled, report);
     if is_local_only || opens_default {
-        let dynamic = plugins.reaches(None);
-        config.listeners.push(settle_listener(default_listener, &settled, dynamic, report));
+        let own = (&plugins, None);
+        config.listeners.push(settle_listener(default_listener, &settled, own, report));
     }
     for (index, listener) in listeners.into_iter().enumerate() {
-        let dynamic = plugins.reaches(Some(index));
-        config.listeners.push(settle_listener(listener, &settled, dynamic, report));
+        let own = (&plugins, Some(index));
+        config.listeners.push(settle_listener(listener, &settled, own, report));
     }
     config.security.dynamic = plugins.security;
     if is_local_only {
@@ -167,7 +169,7 @@ fn merge(draft: &AuthDraft, base: &Auth, is_local_only: bool) -> Auth {
 fn settle_listener(
     draft: ListenerDraft,
     globals: &Globals,
-    dynamic: bool,
+    (plugins, index): (&PluginsSettled, Option<usize>),
     report: &mut Report,
 ) -> Listener {
     let mut listener = draft.listener;
@@ -177,11 +179,13 @@ fn settle_listener(
         .or_else(|| listener_lines(&draft.lines).map(|(_, place)| place).min().cloned());
     listener.place.clone_from(&place);
     listener.auth = if globals.per_listener {
-        merge(&draft.auth, &Auth::default(), globals.is_local_only)
+        let mut own = merge(&draft.auth, &Auth::default(), globals.is_local_only);
+        plugins.give_files(Some(index), &mut own, report);
+        own
     } else {
         globals.auth.clone()
     };
-    listener.auth.dynamic = dynamic;
+    listener.auth.dynamic = plugins.reaches(index);
     if let Some(allowed) = draft.listener_allow_anonymous {
         listener.auth.allow_anonymous = allowed;
     }

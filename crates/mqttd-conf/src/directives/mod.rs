@@ -82,9 +82,9 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         title: "Plugins",
-        about: "Mosquitto's plugins are C libraries that `mqttd` cannot load. What the plugins \
-                that come with Mosquitto do is built in: dynamic security is turned on by its \
-                plugin's own lines, the others have directives.",
+        about: "Mosquitto's plugins are C libraries that `mqttd` cannot load. What three \
+                of those that come with Mosquitto do is built in and turned on by the plugin's \
+                own lines; for storage there is `persistence`.",
         rows: plugin::ROWS,
     },
     Group {
