@@ -70,7 +70,7 @@ deb: psk client-docs ## Debian packages for this machine's architecture, into ta
 	@scripts/deb/build
 
 # The compilers are Debian's, in a root of their own.
-deb-arm64 deb-armhf: deb-%: client-docs ## the same for other architectures: Raspberry Pi OS, 64 or 32 bits
+deb-arm64 deb-armhf: deb-%: ## the same for other architectures: Raspberry Pi OS, 64 or 32 bits
 	@scripts/cross/deb $*
 
 deb-test: ## the packages of `make deb` in a booted Debian: install, upgrade, switch, purge (root)
