@@ -126,7 +126,7 @@ fn a_password_without_a_user_name() {
 #[test]
 fn anonymous_and_users_side_by_side() {
     let text = "allow_anonymous true\npassword_file {dir}/pwfile\nlistener {port} 127.0.0.1\n";
-    let broker = Broker::prepared(mqttd_tests::place::broker_under_test(), text);
+    let broker = Broker::prepared(broker_under_test(), text);
     broker.write("pwfile", &users(&[("alice", "secret")]));
     let broker = broker.started();
     publish(&broker, &["-t", "t", "-m", "x"]);
