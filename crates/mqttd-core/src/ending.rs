@@ -16,7 +16,7 @@ use crate::limits::OUTPUT_FLUSH_BYTES;
 use crate::message::{Message, Passing};
 use crate::notice::{Ending, Notice};
 use crate::output::Output;
-use crate::session::{Kept, NEVER_EXPIRES};
+use crate::session::{Kept, NEVER_EXPIRES, Subscribed};
 use crate::shard::Shard;
 use crate::subscriptions::Subscriptions;
 use crate::time::Instant;
@@ -145,7 +145,7 @@ impl Shard {
         let uid = session.uid;
         let subscriptions = core::mem::take(&mut session.subscriptions);
         for subscribed in subscriptions.iter() {
-            self.withdraw(key, &subscribed.filter, out);
+            self.withdraw(key, subscribed, out);
         }
         self.stop_replays(key, uid, false, out);
         self.forget_session_records(key, &subscriptions, out);
@@ -223,7 +223,7 @@ impl Shard {
         let session = &mut self.sessions[key];
         session.subscriptions = subscriptions;
         for subscribed in session.subscriptions.iter_mut() {
-            subscribed.record = None;
+            subscribed.set_record(None);
         }
     }
 
@@ -239,7 +239,7 @@ impl Shard {
         let exchanges = session.records.take().map(|records| *records).unwrap_or_default();
         let all = own
             .into_iter()
-            .chain(subscriptions.iter().filter_map(|subscribed| subscribed.record))
+            .chain(subscriptions.iter().filter_map(Subscribed::record))
             .chain(exchanges.sent.into_values())
             .chain(exchanges.begun.into_values().map(|begun| begun.record));
         for record in all {

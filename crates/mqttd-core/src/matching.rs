@@ -90,6 +90,8 @@ impl Matched {
 
 /// Who has subscribed to what, and the memory of the answers.
 pub(crate) struct Matching {
+    /// Every filter of the sessions here. Shared ones are there with their `$share/…`, for their
+    /// names alone: no topic begins like that, and `groups` finds them.
     pub(crate) subscribers: FilterTrie<Subscribers>,
     pub(crate) groups: FilterTrie<Vec<u32>>,
     pub(crate) interest: Interest,

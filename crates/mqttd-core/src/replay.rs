@@ -418,10 +418,7 @@ impl Shard {
 
     /// A replay that was owed when the broker stopped begins anew.
     pub(crate) fn restore_replay<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
-        let hash = self.hash(filter);
-        let session = &mut self.sessions[key];
-        let found = session.subscriptions.find_mut(hash, filter);
-        let Some(subscribed) = found else { return };
+        let Some(subscribed) = self.subscribed_mut(key, filter) else { return };
         subscribed.replays = true;
         let extra = GrantExtra::new(&[subscribed.identifier], None).map(Arc::new);
         let grant = Grant::new(subscribed.options, extra);
@@ -438,12 +435,10 @@ impl Shard {
         replays: bool,
         out: &mut O,
     ) {
-        let hash = self.hash(filter);
-        let session = &mut self.sessions[key];
-        let uid = session.uid;
-        let found = session.subscriptions.find_mut(hash, filter);
+        let uid = self.sessions[key].uid;
+        let found = self.subscribed_mut(key, filter);
         let Some(subscribed) = found.filter(|entry| entry.replays != replays) else { return };
-        let Some(id) = subscribed.record else { return };
+        let Some(id) = subscribed.record() else { return };
         subscribed.replays = replays;
         let Subscribed { options, identifier, .. } = *subscribed;
         let record = Record::Subscription { session: uid, filter, options, identifier, replays };

@@ -4,10 +4,12 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use mqtt_auth::Who;
 use mqtt_proto::packet::SubscriptionOptions;
 use mqtt_proto::qos::{Receiver, Sender};
+use mqtt_proto::topic::FilterId;
 use mqtt_proto::{PacketIdentifier, QoS, Version};
 
 use crate::alias::Aliases;
@@ -118,14 +120,17 @@ pub(crate) struct Rare {
 
 /// One subscription as its session lists it.
 pub(crate) struct Subscribed {
-    /// The whole filter, `$share/…` included.
-    pub(crate) filter: Box<str>,
+    /// The whole filter, `$share/…` included, in [`crate::matching::Matching::subscribers`].
+    pub(crate) filter: FilterId,
     pub(crate) options: SubscriptionOptions,
     /// Subscription Identifier; 0: none.
     pub(crate) identifier: u32,
-    pub(crate) record: Option<RecordId>,
+    /// See [`Subscribed::record`]. In this form it is half as large.
+    record: Option<NonZeroU64>,
     /// The record says that retained messages have not all been sent.
     pub(crate) replays: bool,
+    /// It is a shared subscription.
+    pub(crate) is_shared: bool,
 }
 
 /// A message that waits for a session or is in flight to it.
@@ -153,7 +158,7 @@ pub(crate) struct Flight {
 
 /// A durable message's place in [`crate::journal::Stored`]'s table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StoredKey(pub(crate) core::num::NonZeroU32);
+pub(crate) struct StoredKey(pub(crate) NonZeroU32);
 
 /// Records of exchanges that must survive.
 #[derive(Default)]
@@ -164,6 +169,23 @@ pub(crate) struct SessionRecords {
     pub(crate) begun: BTreeMap<PacketIdentifier, Begun>,
     /// Identifiers of QoS 2 messages to the Client between PUBLISH and PUBCOMP.
     pub(crate) sent: BTreeMap<PacketIdentifier, RecordId>,
+}
+
+impl Subscribed {
+    /// One without a record.
+    pub(crate) fn new(filter: FilterId, options: SubscriptionOptions, identifier: u32) -> Self {
+        Self { filter, options, identifier, record: None, replays: false, is_shared: false }
+    }
+
+    /// Its record in the log.
+    pub(crate) fn record(&self) -> Option<RecordId> {
+        self.record.map(|number| RecordId(number.get()))
+    }
+
+    /// Numbers of records begin at 1.
+    pub(crate) fn set_record(&mut self, record: Option<RecordId>) {
+        self.record = record.and_then(|record| NonZeroU64::new(record.0));
+    }
 }
 
 impl Session {
@@ -205,11 +227,6 @@ impl Session {
     /// For the access rights.
     pub(crate) fn who(&self) -> Who<'_> {
         Who { username: self.username.as_deref(), client_id: &self.client_id }
-    }
-
-    /// Its subscription to `filter`.
-    pub(crate) fn subscribed(&self, hash: u64, filter: &str) -> Option<&Subscribed> {
-        self.subscriptions.find(hash, filter)
     }
 }
 
@@ -276,6 +293,12 @@ mod tests {
         }
         assert_eq!(size_of::<Kept>(), 24);
         assert_eq!(size_of::<Flight>(), 32);
+    }
+
+    /// A broker may have a million of them.
+    #[test]
+    fn a_subscription_is_small() {
+        assert_eq!(size_of::<Subscribed>(), 24);
     }
 
     /// There is one of each for every idle connection, and a broker has tens of thousands of them:

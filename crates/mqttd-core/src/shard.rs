@@ -4,6 +4,7 @@
 //! `event`,
 //! `output`, this file, `connect`, `session`, `publish`, `deliver`, `subscribe`.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -35,6 +36,7 @@ use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shared::Groups;
 use crate::stats::Stats;
+use crate::subscriptions::Hasher;
 use crate::time::Instant;
 
 /// The most shards a broker can have.
@@ -207,10 +209,12 @@ impl Shard {
     }
 
     /// Every subscription of the sessions here, in no order: Client Identifier, filter, QoS.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, &str, QoS)> {
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, String, QoS)> {
         self.sessions.iter().flat_map(|(_, session)| {
-            let subscriptions = session.subscriptions.iter();
-            subscriptions.map(|it| (&*session.client_id, &*it.filter, it.options.qos))
+            session.subscriptions.iter().filter_map(|it| {
+                let filter = self.matching.subscribers.filter(it.filter)?;
+                Some((&*session.client_id, filter, it.options.qos))
+            })
         })
     }
 
@@ -449,9 +453,10 @@ impl Shard {
         self.hash.hash_one(text.as_bytes())
     }
 
-    pub(crate) fn hasher(&self) -> impl Fn(&str) -> u64 + use<> {
+    /// Hashes for [`crate::subscriptions::Subscriptions`].
+    pub(crate) fn filter_hasher(&self) -> impl Hasher + Copy + use<> {
         let hash = self.hash;
-        move |text| hash.hash_one(text.as_bytes())
+        move |filter| hash.hash_one(filter)
     }
 
     // === Tables ===

@@ -28,7 +28,7 @@ use crate::subscribers::{Subscriber, Subscribers};
 use crate::time::Instant;
 
 /// What begins a shared subscription's filter.
-const SHARE: &str = "$share/";
+pub(crate) const SHARE: &str = "$share/";
 
 impl Shard {
     /// A SUBSCRIBE has arrived: the subscriptions are in force before the SUBACK is written.
@@ -173,9 +173,7 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> ReasonCode {
-        let session = &self.sessions[key];
-        let hash = self.hash(filter);
-        let is_new = session.subscribed(hash, filter).is_none();
+        let is_new = self.subscribed_mut(key, filter).is_none();
         if let Some(reason) = self.refuses_filter(key, filter, is_new, now) {
             return reason;
         }
@@ -242,18 +240,24 @@ impl Shard {
         record: Option<crate::ids::RecordId>,
         out: &mut O,
     ) {
-        let hash = self.hash(filter);
-        let hasher = self.hasher();
+        let hasher = self.filter_hasher();
+        let subscriber = Subscriber::new(key, options, identifier);
+        let mut is_first = false;
+        let (id, subscribers) = self.matching.subscribers.insert_with(filter, || {
+            is_first = true;
+            Subscribers::One(subscriber)
+        });
+        subscribers.insert(subscriber);
         let session = &mut self.sessions[key];
         let (uid, is_durable) = (session.uid, session.is_persistent() && record.is_none());
-        let old = session.subscriptions.find(hash, filter);
+        let old = session.subscriptions.find(id, hasher);
         let is_new = old.is_none();
         let unchanged = old.is_some_and(|old| {
             let same = old.options == options && old.identifier == identifier;
             let is_kept = |record| !self.journal.is_refusing() || !out.is_held_back(record);
-            same && old.record.is_some_and(is_kept) && !old.replays
+            same && old.record().is_some_and(is_kept) && !old.replays
         });
-        let mut record = old.map_or(record, |old| old.record);
+        let mut record = old.map_or(record, Subscribed::record);
         if is_durable && !unchanged {
             let id = record.unwrap_or_else(|| self.journal.new_id());
             let replays = false;
@@ -261,31 +265,33 @@ impl Shard {
             self.journal.put_as(id, &new, out);
             record = self.journal.is_on().then_some(id);
         }
-        let subscribed =
-            Subscribed { filter: filter.into(), options, identifier, record, replays: false };
+        let mut subscribed = Subscribed::new(id, options, identifier);
+        subscribed.set_record(record);
+        subscribed.is_shared = filter.starts_with(SHARE);
+        let is_shared = subscribed.is_shared;
         session.subscriptions.insert(subscribed, hasher);
         if is_new {
             self.stats.subscriptions.up(1);
-            if filter.starts_with(SHARE) {
-                self.sessions[key].shared.up(1);
-                self.stats.shared_subscriptions.up(1);
-            }
+            session.shared.up(u32::from(is_shared));
+            self.stats.shared_subscriptions.up(u64::from(is_shared));
         }
-        if filter.starts_with(SHARE) {
+        if is_shared {
             self.announce_member(key, filter, options, identifier, out);
-        } else {
-            let subscriber = Subscriber::new(key, options, identifier);
-            let mut is_first = false;
-            let subscribers = self.matching.subscribers.get_or_insert_with(filter, || {
-                is_first = true;
-                Subscribers::One(subscriber)
-            });
-            subscribers.insert(subscriber);
-            if is_first {
-                self.announce_interest(filter, true, out);
-            }
+        } else if is_first {
+            self.announce_interest(filter, true, out);
         }
         self.matching.changed();
+    }
+
+    /// The session's subscription to `filter`.
+    pub(crate) fn subscribed_mut(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+    ) -> Option<&mut Subscribed> {
+        let id = self.matching.subscribers.id(filter)?;
+        let hasher = self.filter_hasher();
+        self.sessions[key].subscriptions.find_mut(id, hasher)
     }
 
     /// Gives up one subscription. False when there was none.
@@ -295,36 +301,47 @@ impl Shard {
         filter: &str,
         out: &mut O,
     ) -> bool {
-        let hash = self.hash(filter);
+        let Some(id) = self.matching.subscribers.id(filter) else { return false };
+        let hasher = self.filter_hasher();
         let session = &mut self.sessions[key];
-        let Some(subscribed) = session.subscriptions.remove(hash, filter) else { return false };
-        if let Some(record) = subscribed.record {
+        let Some(subscribed) = session.subscriptions.remove(id, hasher) else { return false };
+        if let Some(record) = subscribed.record() {
             self.journal.kill(record, out);
         }
         out.notice(Notice::Unsubscribed { client_id: &session.client_id, filter });
         self.stop_replay(key, filter, out);
-        self.withdraw(key, filter, out);
+        self.withdraw(key, &subscribed, out);
         true
     }
 
-    /// Takes a subscription out of the tries.
-    pub(crate) fn withdraw<O: Output>(&mut self, key: SessionKey, filter: &str, out: &mut O) {
+    /// Takes a subscription that the session has no more out of the tries.
+    pub(crate) fn withdraw<O: Output>(
+        &mut self,
+        key: SessionKey,
+        subscribed: &Subscribed,
+        out: &mut O,
+    ) {
+        let (id, is_shared) = (subscribed.filter, subscribed.is_shared);
         self.stats.subscriptions.down(1);
         self.matching.changed();
-        if filter.starts_with(SHARE) {
+        let subscribers = &mut self.matching.subscribers;
+        let is_last = subscribers.value_mut(id).is_some_and(|all| all.remove(key));
+        // Who is to be told needs the text.
+        let is_told = is_shared || (is_last && self.shards > 1);
+        let filter = if is_told { subscribers.filter(id) } else { None };
+        if is_last {
+            subscribers.remove_id(id);
+        }
+        let Some(filter) = filter else { return };
+        if is_shared {
             self.stats.shared_subscriptions.down(1);
             let session = &mut self.sessions[key];
             session.shared.down(1);
             let session = address(key, session);
             let member = MemberState { session, grant: None, is_online: false };
-            self.announce(filter, member, out);
-            return;
-        }
-        if let Some(subscribers) = self.matching.subscribers.get_mut(filter) {
-            if subscribers.remove(key) {
-                self.matching.subscribers.remove(filter);
-                self.announce_interest(filter, false, out);
-            }
+            self.announce(&filter, member, out);
+        } else {
+            self.announce_interest(&filter, false, out);
         }
     }
 
@@ -356,10 +373,11 @@ impl Shard {
         let shared: Vec<_> = session
             .subscriptions
             .iter()
-            .filter(|entry| entry.filter.starts_with(SHARE))
-            .map(|entry| (entry.filter.clone(), entry.options, entry.identifier))
+            .filter(|entry| entry.is_shared)
+            .map(|entry| (entry.filter, entry.options, entry.identifier))
             .collect();
-        for (filter, options, identifier) in shared {
+        for (id, options, identifier) in shared {
+            let Some(filter) = self.matching.subscribers.filter(id) else { continue };
             self.announce_member(key, &filter, options, identifier, out);
         }
     }

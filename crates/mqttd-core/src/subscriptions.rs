@@ -6,11 +6,17 @@ use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use mqtt_proto::topic::FilterId;
 
 use crate::session::Subscribed;
 
 /// Subscriptions that are kept in a list; more go into a table.
 const LIST_MAX: usize = 8;
+
+/// Makes the hash of a filter's name; the same for all calls.
+pub(crate) trait Hasher: Fn(FilterId) -> u64 {}
+
+impl<F: Fn(FilterId) -> u64> Hasher for F {}
 
 /// See the file's head.
 pub(crate) enum Subscriptions {
@@ -51,26 +57,31 @@ impl Subscriptions {
         list.iter_mut().chain(table.into_iter().flatten())
     }
 
-    /// The one with this filter; `hash` is the filter's.
-    pub(crate) fn find(&self, hash: u64, filter: &str) -> Option<&Subscribed> {
+    /// The one with this filter; `hasher` makes the hashes.
+    pub(crate) fn find(&self, filter: FilterId, hasher: impl Hasher) -> Option<&Subscribed> {
         match self {
-            Self::List(list) => list.iter().find(|entry| *entry.filter == *filter),
-            Self::Table(table) => table.find(hash, |entry| *entry.filter == *filter),
+            Self::List(list) => list.iter().find(|entry| entry.filter == filter),
+            Self::Table(table) => table.find(hasher(filter), |entry| entry.filter == filter),
         }
     }
 
-    /// The one with this filter; `hash` is the filter's.
-    pub(crate) fn find_mut(&mut self, hash: u64, filter: &str) -> Option<&mut Subscribed> {
+    /// The same, to be changed, but for its filter.
+    pub(crate) fn find_mut(
+        &mut self,
+        filter: FilterId,
+        hasher: impl Hasher,
+    ) -> Option<&mut Subscribed> {
         match self {
-            Self::List(list) => list.iter_mut().find(|entry| *entry.filter == *filter),
-            Self::Table(table) => table.find_mut(hash, |entry| *entry.filter == *filter),
+            Self::List(list) => list.iter_mut().find(|entry| entry.filter == filter),
+            Self::Table(table) => table.find_mut(hasher(filter), |entry| entry.filter == filter),
         }
     }
 
-    /// Adds one, or replaces the one with its filter. `hasher` makes the hashes.
-    pub(crate) fn insert(&mut self, subscribed: Subscribed, hasher: impl Fn(&str) -> u64) {
+    /// Adds one, or replaces the one with its filter.
+    pub(crate) fn insert(&mut self, subscribed: Subscribed, hasher: impl Hasher) {
+        let filter = subscribed.filter;
         if let Self::List(list) = self {
-            if let Some(old) = list.iter_mut().find(|old| old.filter == subscribed.filter) {
+            if let Some(old) = list.iter_mut().find(|old| old.filter == filter) {
                 *old = subscribed;
                 return;
             }
@@ -81,17 +92,13 @@ impl Subscriptions {
             }
             let mut table = HashTable::new();
             for entry in list.drain(..) {
-                table.insert_unique(hasher(&entry.filter), entry, |entry| hasher(&entry.filter));
+                table.insert_unique(hasher(entry.filter), entry, |entry| hasher(entry.filter));
             }
             *self = Self::Table(Box::new(table));
         }
         let Self::Table(table) = self else { return };
-        let place = table.entry(
-            hasher(&subscribed.filter),
-            |entry| entry.filter == subscribed.filter,
-            |entry| hasher(&entry.filter),
-        );
-        match place {
+        let same = |entry: &Subscribed| entry.filter == filter;
+        match table.entry(hasher(filter), same, |entry| hasher(entry.filter)) {
             Entry::Occupied(mut old) => *old.get_mut() = subscribed,
             Entry::Vacant(place) => {
                 place.insert(subscribed);
@@ -99,18 +106,18 @@ impl Subscriptions {
         }
     }
 
-    /// Takes out the one with this filter; `hash` is the filter's.
-    pub(crate) fn remove(&mut self, hash: u64, filter: &str) -> Option<Subscribed> {
+    /// Takes out the one with this filter.
+    pub(crate) fn remove(&mut self, filter: FilterId, hasher: impl Hasher) -> Option<Subscribed> {
         match self {
             Self::List(list) => {
-                let place = list.iter().position(|entry| *entry.filter == *filter)?;
+                let place = list.iter().position(|entry| entry.filter == filter)?;
                 let subscribed = list.remove(place);
                 list.shrink_to_fit();
                 Some(subscribed)
             }
             Self::Table(table) => {
-                let entry = table.find_entry(hash, |entry| *entry.filter == *filter).ok()?;
-                let (subscribed, _) = entry.remove();
+                let same = |entry: &Subscribed| entry.filter == filter;
+                let (subscribed, _) = table.find_entry(hasher(filter), same).ok()?.remove();
                 if table.len() <= LIST_MAX / 2 {
                     *self = Self::List(table.drain().collect());
                 }
@@ -123,44 +130,46 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::hash::BuildHasher;
+    use foldhash::fast::FixedState;
     use mqtt_proto::QoS;
     use mqtt_proto::packet::SubscriptionOptions;
+    use mqtt_proto::topic::FilterTrie;
 
-    fn subscribed(number: usize, identifier: u32) -> Subscribed {
-        Subscribed {
-            filter: format!("f/{number}").into(),
-            options: SubscriptionOptions::with_qos(QoS::AtMostOnce),
-            identifier,
-            record: None,
-            replays: false,
-        }
+    fn subscribed(filter: FilterId, identifier: u32) -> Subscribed {
+        let options = SubscriptionOptions::with_qos(QoS::AtMostOnce);
+        Subscribed::new(filter, options, identifier)
     }
 
-    fn hash(filter: &str) -> u64 {
-        filter.bytes().fold(7, |hash, byte| hash * 31 + u64::from(byte)).wrapping_mul(0x9e37_79b9)
+    /// The names of so many filters, and hashes for them.
+    fn filters(count: usize) -> (Vec<FilterId>, impl Hasher + Copy) {
+        let mut trie = FilterTrie::new(1);
+        let all = (0..count).map(|number| trie.insert_with(&format!("f/{number}"), || ()).0);
+        let hash = FixedState::with_seed(1);
+        (all.collect(), move |filter| hash.hash_one(filter))
     }
 
     #[test]
     fn a_filter_has_one_entry_whatever_the_form() {
         assert_eq!(size_of::<Subscriptions>(), 24);
+        let (filters, hasher) = filters(50);
         let mut all = Subscriptions::default();
         for round in 1..=2 {
-            for number in 0..50 {
-                all.insert(subscribed(number, round), hash);
+            for filter in &filters {
+                all.insert(subscribed(*filter, round), hasher);
             }
         }
         assert!(matches!(all, Subscriptions::Table(_)));
         assert_eq!(all.len(), 50);
-        for number in (0..50).rev() {
-            let filter = format!("f/{number}");
-            assert_eq!(all.find(hash(&filter), &filter).map(|it| it.identifier), Some(2));
-            all.find_mut(hash(&filter), &filter).unwrap().identifier = 3;
-            assert!(all.iter().any(|it| *it.filter == *filter && it.identifier == 3));
+        for (number, filter) in filters.into_iter().enumerate().rev() {
+            assert_eq!(all.find(filter, hasher).map(|it| it.identifier), Some(2));
+            all.find_mut(filter, hasher).unwrap().identifier = 3;
+            assert!(all.iter().any(|it| it.filter == filter && it.identifier == 3));
             all.iter_mut().for_each(|it| it.identifier += 1);
-            let removed = all.remove(hash(&filter), &filter).unwrap();
+            let removed = all.remove(filter, hasher).unwrap();
             assert_eq!(removed.identifier, 4);
             all.iter_mut().for_each(|it| it.identifier -= 1);
-            assert!(all.remove(hash(&filter), &filter).is_none());
+            assert!(all.remove(filter, hasher).is_none());
             assert_eq!((all.len(), all.iter().count()), (number, number));
             assert_eq!(matches!(all, Subscriptions::List(_)), number <= LIST_MAX / 2);
         }
@@ -168,13 +177,15 @@ mod tests {
 
     #[test]
     fn a_list_grows_by_what_is_needed() {
+        let (filters, hasher) = filters(LIST_MAX + 1);
         let mut all = Subscriptions::default();
-        for number in 0..LIST_MAX {
-            all.insert(subscribed(number, 0), hash);
-            let Subscriptions::List(list) = &all else { panic!("a list of {number}") };
-            assert_eq!(list.capacity(), number + 1);
+        for (number, filter) in filters.into_iter().enumerate() {
+            all.insert(subscribed(filter, 0), hasher);
+            match &all {
+                Subscriptions::List(list) => assert_eq!(list.capacity(), number + 1),
+                Subscriptions::Table(_) => assert_eq!(number, LIST_MAX),
+            }
         }
-        all.insert(subscribed(LIST_MAX, 0), hash);
         assert!(matches!(all, Subscriptions::Table(_)));
     }
 }

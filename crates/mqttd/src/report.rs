@@ -24,7 +24,7 @@ const MEMORY_LOOK: Duration = Duration::from_millis(250);
 /// idle connections, 50,000 subscriptions of one client and 100,000 deliveries.
 const SESSION_BYTES: u64 = 350;
 const CONNECTION_BYTES: u64 = 850;
-const SUBSCRIPTION_BYTES: u64 = 380;
+const SUBSCRIPTION_BYTES: u64 = 230;
 const DELIVERY_BYTES: u64 = 35;
 
 /// Publishes `$SYS` every `sys_interval`.

@@ -23,7 +23,7 @@ pub use name::TopicName;
 pub use prints::FilterPrints;
 pub use share::{ShareName, SharedFilter};
 pub use tree::{Cursor, NameTree};
-pub use trie::FilterTrie;
+pub use trie::{FilterId, FilterTrie};
 
 /// Most bytes of a topic name or filter: what a UTF-8 string of the protocol can carry
 /// \[MQTT-4.7.3-3\].

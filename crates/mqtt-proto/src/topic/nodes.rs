@@ -125,6 +125,16 @@ impl<L: Default, V> Nodes<L, V> {
 }
 
 impl<L, V> Nodes<L, V> {
+    /// The node in this place, if there is such a place; it may be free.
+    pub(super) fn get(&self, id: u32) -> Option<&Node<L, V>> {
+        self.slab.get(id as usize)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Node<L, V>> {
+        self.slab.get_mut(id as usize)
+    }
+
     /// The texts from the first level to `id`, joined by `/`, written into `path`.
     #[allow(clippy::expect_used, reason = "whole levels, joined where a str was cut")]
     pub(super) fn path<'p>(&self, id: u32, path: &'p mut Vec<u8>) -> &'p str {

@@ -11,6 +11,7 @@
 
 use super::nodes::{NONE, Nodes, ROOT};
 use crate::count::Count;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -32,6 +33,11 @@ impl Default for Links {
         Self { plus: NONE, hash: NONE, literals: 0 }
     }
 }
+
+/// Names a filter of one trie, in four bytes, from its insertion to its removal; then the number is
+/// free for another filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FilterId(u32);
 
 /// A map from topic filters to `V` that finds all filters matching a name.
 ///
@@ -79,9 +85,14 @@ impl<V> FilterTrie<V> {
 
     /// The value of this filter, which is made by `make` when the filter is new.
     pub fn get_or_insert_with(&mut self, filter: &str, make: impl FnOnce() -> V) -> &mut V {
+        self.insert_with(filter, make).1
+    }
+
+    /// The same, with the filter's name from now on.
+    pub fn insert_with(&mut self, filter: &str, make: impl FnOnce() -> V) -> (FilterId, &mut V) {
         match self.locate(filter) {
             Some(id) if self.nodes[id].value.is_some() => {
-                self.nodes[id].value.get_or_insert_with(make)
+                (FilterId(id), self.nodes[id].value.get_or_insert_with(make))
             }
             _ => {
                 // `make` comes first: if it panics, no branch without a filter is left behind.
@@ -89,15 +100,38 @@ impl<V> FilterTrie<V> {
                 let id = self.grow(filter);
                 self.len.up(1);
                 self.generation.up(1);
-                self.nodes[id].value.insert(value)
+                (FilterId(id), self.nodes[id].value.insert(value))
             }
         }
     }
 
+    /// The name of this filter.
+    pub fn id(&self, filter: &str) -> Option<FilterId> {
+        let id = self.locate(filter)?;
+        self.nodes[id].value.is_some().then_some(FilterId(id))
+    }
+
+    /// The filter's text, put together from its levels.
+    pub fn filter(&self, FilterId(id): FilterId) -> Option<String> {
+        self.nodes.get(id)?.value.as_ref()?;
+        let mut path = Vec::new();
+        Some(self.nodes.path(id, &mut path).into())
+    }
+
+    /// The filter's value, to be changed.
+    pub fn value_mut(&mut self, FilterId(id): FilterId) -> Option<&mut V> {
+        self.nodes.get_mut(id)?.value.as_mut()
+    }
+
     /// Takes the filter out, with every branch that leads to no other filter.
     pub fn remove(&mut self, filter: &str) -> Option<V> {
-        let id = self.locate(filter)?;
-        let value = self.nodes[id].value.take()?;
+        let id = self.id(filter)?;
+        self.remove_id(id)
+    }
+
+    /// The same for a filter that is known by its name.
+    pub fn remove_id(&mut self, FilterId(id): FilterId) -> Option<V> {
+        let value = self.nodes.get_mut(id)?.value.take()?;
         self.len.down(1);
         self.generation.up(1);
         self.prune(id);
@@ -333,6 +367,24 @@ mod tests {
         *trie.get_mut("a").unwrap() += 1;
         assert_eq!((trie.get("a"), trie.get("b"), trie.generation()), (Some(&4), None, 1));
         assert_eq!(trie.get_mut("a/b"), None);
+    }
+
+    #[test]
+    fn a_filter_has_a_name_until_it_is_removed() {
+        let mut trie = trie(&["a/+/c", "a/+"]);
+        let (id, value) = trie.insert_with("a/+/c", || "new");
+        assert_eq!(*value, "a/+/c");
+        assert_eq!((trie.id("a/+/c"), trie.id("a"), trie.id("b")), (Some(id), None, None));
+        assert_eq!(trie.filter(id).as_deref(), Some("a/+/c"));
+        *trie.value_mut(id).unwrap() = "changed";
+        assert_eq!(trie.remove_id(id), Some("changed"));
+        assert_eq!((trie.len(), trie.generation()), (1, 3));
+        for gone in [id, FilterId(1_000)] {
+            assert!(trie.filter(gone).is_none() && trie.value_mut(gone).is_none());
+            assert!(trie.remove_id(gone).is_none());
+        }
+        let (root, _) = trie.insert_with("", || "");
+        assert_eq!(trie.filter(root).as_deref(), Some(""));
     }
 
     #[test]

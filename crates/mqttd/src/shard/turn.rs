@@ -188,7 +188,7 @@ impl ShardTask {
                 self.handle(Event::Settings(settings));
             }
             Item::Subscriptions(answer) => {
-                let line = |(client, filter, qos): (&str, &str, mqtt_proto::QoS)| {
+                let line = |(client, filter, qos): (&str, String, mqtt_proto::QoS)| {
                     format!("{filter} {} {client}", qos as u8)
                 };
                 let _ = answer.send(self.shard.subscriptions().map(line).collect());
