@@ -61,13 +61,13 @@ impl Desk<'_> {
 
     pub(super) fn list_clients(&mut self, command: &Value) -> Outcome {
         let (page, clients) = (Page::of(command), &self.state.clients);
-        Ok(page.list("clients", clients.len(), clients.iter(), |(name, client)| {
+        page.list("clients", clients.len(), clients.iter(), self.answer_room, |(name, client)| {
             match page.is_verbose {
                 true => serde_json::to_string(&ClientShown::new(name, client)),
                 false => serde_json::to_string(name),
             }
             .unwrap_or_default()
-        }))
+        })
     }
 
     pub(super) fn modify_client(&mut self, command: &Value) -> Outcome {

@@ -11,8 +11,12 @@ use super::json::{ObjectText, list, member, required, text};
 use super::state::State;
 use super::{DYNSEC_ENTRIES_MAX, DYNSEC_SALT_BYTES, DynamicSecurity, is_name};
 
-/// Bytes of an answer. A listing that goes beyond is the last one; some 400,000 clients fit.
-pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes that a request may be told; some 400,000 clients fit. A command that would be told more is
+/// refused, for half a list would look like a whole one.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What is said then.
+const TOO_LONG: &str = "Too long for one answer: ask for a part of it, with count and offset";
 
 /// What a request has led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(super) struct Desk<'d> {
     pub(super) salt: &'d mut dyn FnMut() -> [u8; DYNSEC_SALT_BYTES],
     /// Entries that may still be added.
     room: usize,
+    /// Bytes that may still be told.
+    pub(super) answer_room: usize,
 }
 
 type Act = fn(&mut Desk<'_>, &Value) -> Outcome;
@@ -92,10 +98,19 @@ impl DynamicSecurity {
         payload: &[u8],
         salt: &mut dyn FnMut() -> [u8; DYNSEC_SALT_BYTES],
     ) -> Execution {
+        self.execute_within(ANSWER_BYTES_MAX, payload, salt)
+    }
+
+    fn execute_within(
+        &mut self,
+        answer_bytes_max: usize,
+        payload: &[u8],
+        salt: &mut dyn FnMut() -> [u8; DYNSEC_SALT_BYTES],
+    ) -> Execution {
         let room = DYNSEC_ENTRIES_MAX.saturating_sub(self.state.entries());
         let before = self.state.change_index;
-        let mut answers = Answers::default();
-        let mut desk = Desk { state: &mut self.state, salt, room };
+        let mut answers = Answers::within(answer_bytes_max);
+        let mut desk = Desk { state: &mut self.state, salt, room, answer_room: answer_bytes_max };
         answers.of_request(payload, &mut |answers, command, name, correlation| {
             answers.of_command(command, name, correlation, &mut desk);
         });
@@ -109,26 +124,27 @@ impl DynamicSecurity {
 /// told, as JSON. Names in any case are taken, as in the plugin.
 #[must_use]
 pub fn answer_queries(payload: &[u8], known: &[(&str, String)]) -> String {
-    let mut answers = Answers::default();
+    answer_queries_within(ANSWER_BYTES_MAX, payload, known)
+}
+
+fn answer_queries_within(bytes_max: usize, payload: &[u8], known: &[(&str, String)]) -> String {
+    let mut answers = Answers::within(bytes_max);
     answers.of_request(payload, &mut |answers, _, name, correlation| match known
         .iter()
         .find(|(own, _)| own.eq_ignore_ascii_case(name))
     {
-        Some((own, data)) if answers.texts.len() <= ANSWER_BYTES_MAX => {
-            let answer = ObjectText::new().with("command", own).with_text("data", data);
-            answers.push(answer, correlation);
-        }
-        Some(_) => answers.refuse(name, "Internal error", correlation),
+        Some((own, data)) => answers.tell(own, data, correlation),
         None => answers.refuse(name, UNKNOWN, correlation),
     });
     answers.finish()
 }
 
 /// The answers so far.
-#[derive(Default)]
 struct Answers {
     /// With commas between them.
     texts: String,
+    /// Bytes that may still be told.
+    room: usize,
     log: Vec<String>,
 }
 
@@ -139,6 +155,10 @@ const UNKNOWN: &str = "Unknown command";
 type Each<'e> = dyn FnMut(&mut Answers, &Value, &str, Option<&str>) + 'e;
 
 impl Answers {
+    fn within(bytes_max: usize) -> Self {
+        Self { texts: String::new(), room: bytes_max, log: Vec::new() }
+    }
+
     fn of_request(&mut self, payload: &[u8], each: &mut Each<'_>) {
         // What follows the first value does not matter, as in the plugin.
         let mut values = serde_json::Deserializer::from_slice(payload).into_iter::<Value>();
@@ -173,19 +193,15 @@ impl Answers {
         let Some((own, act)) = commands.find(|(own, _)| own.eq_ignore_ascii_case(name)) else {
             return self.refuse(name, UNKNOWN, correlation);
         };
-        if self.texts.len() > ANSWER_BYTES_MAX {
-            return self.refuse(name, "Internal error", correlation);
-        }
+        desk.answer_room = self.room;
         match act(desk, command) {
+            Err(TOO_LONG) => return self.refuse_length(name, correlation),
             Err(error) => return self.refuse(name, error, correlation),
             Ok(Reply::Done) => {
                 desk.state.change_index = desk.state.change_index.wrapping_add(1);
                 self.push(ObjectText::new().with("command", &name), correlation);
             }
-            Ok(Reply::Data(data)) => {
-                let answer = ObjectText::new().with("command", own).with_text("data", &data);
-                self.push(answer, correlation);
-            }
+            Ok(Reply::Data(data)) => self.tell(own, &data, correlation),
         }
         self.log.push(log_line(own, command));
     }
@@ -194,6 +210,21 @@ impl Answers {
     fn finish(self) -> String {
         let texts = alloc::format!("[{}]", self.texts);
         ObjectText::new().with_text("responses", &texts).finish()
+    }
+
+    /// What was asked for, if there is room for it.
+    fn tell(&mut self, name: &str, data: &str, correlation: Option<&str>) {
+        let Some(left) = self.room.checked_sub(data.len()) else {
+            return self.refuse_length(name, correlation);
+        };
+        self.room = left;
+        self.push(ObjectText::new().with("command", &name).with_text("data", data), correlation);
+    }
+
+    /// Nothing more is told in this request: each list that is too long costs much to make.
+    fn refuse_length(&mut self, name: &str, correlation: Option<&str>) {
+        self.room = 0;
+        self.refuse(name, TOO_LONG, correlation);
     }
 
     fn refuse(&mut self, name: &str, error: &str, correlation: Option<&str>) {
@@ -299,27 +330,29 @@ impl Page {
         }
     }
 
-    /// A listing as the plugin answers it: `key` holds the page, `total` counts all.
+    /// A listing as the plugin answers it: `key` holds the page, `total` counts all. Refused as soon
+    /// as it is beyond `room` bytes.
     pub(super) fn list<T>(
         &self,
         key: &str,
         total: usize,
         all: impl Iterator<Item = T>,
+        room: usize,
         shown: impl Fn(&T) -> String,
-    ) -> Reply {
+    ) -> Outcome {
         let mut texts = String::from("[");
         for entry in all.skip(self.offset).take(self.count) {
             if texts.len() > 1 {
                 texts.push(',');
             }
             texts.push_str(&shown(&entry));
-            if texts.len() > ANSWER_BYTES_MAX {
-                break;
+            if texts.len() > room {
+                return Err(TOO_LONG);
             }
         }
         texts.push(']');
         let data = ObjectText::new().with("totalCount", &total).with_text(key, &texts);
-        Reply::Data(data.finish())
+        Ok(Reply::Data(data.finish()))
     }
 }
 
@@ -405,12 +438,69 @@ mod tests {
     fn the_number_of_entries_is_bounded() {
         let mut state = State::default();
         let mut salt = || [1; DYNSEC_SALT_BYTES];
-        let mut desk = Desk { state: &mut state, salt: &mut salt, room: 3 };
+        let mut desk = Desk { state: &mut state, salt: &mut salt, room: 3, answer_room: 9 };
         let three = json!({"groupname": "a", "roles": [{"rolename": "x"}], "clients": [1]});
         assert_eq!(desk.take_room(&three), Ok(()));
         assert_eq!(desk.create_group(&json!({"groupname": "b"})).err(), {
             Some("Too many clients, groups, roles and ACLs")
         });
         assert!(state.groups.is_empty());
+    }
+
+    /// The answers to a request when all data together may have so many bytes.
+    fn told(security: &mut DynamicSecurity, bytes_max: usize, payload: &str) -> Value {
+        let mut salt = || [1; DYNSEC_SALT_BYTES];
+        let execution = security.execute_within(bytes_max, payload.as_bytes(), &mut salt);
+        serde_json::from_str::<Value>(&execution.answer).unwrap()["responses"].take()
+    }
+
+    #[test]
+    fn a_list_too_long_for_one_answer_is_refused_and_never_cut_short() {
+        let mut security = DynamicSecurity::default();
+        for number in 0..100 {
+            let create = |what: &str, name: &str| {
+                format!(r#"{{"command":"create{what}","{name}":"{name} {number}"}}"#)
+            };
+            let all = [("Client", "username"), ("Group", "groupname"), ("Role", "rolename")];
+            let all = all.map(|(what, name)| create(what, name)).join(",");
+            let answer = run(&mut security, &format!(r#"{{"commands":[{all}]}}"#));
+            assert!(!answer.to_string().contains("error"), "{answer}");
+        }
+        for (list, key) in
+            [("listClients", "clients"), ("listGroups", "groups"), ("listRoles", "roles")]
+        {
+            let ask = |page: &str| format!(r#"{{"commands":[{{"command":"{list}"{page}}}]}}"#);
+            let whole = told(&mut security, ANSWER_BYTES_MAX, &ask(""));
+            assert_eq!(whole[0]["data"][key].as_array().unwrap().len(), 100, "{list}");
+            let bytes = whole[0]["data"].to_string().len();
+            assert_eq!(told(&mut security, bytes, &ask("")), whole, "{list} fits just so");
+            let refused = json!([{"command": list, "error": TOO_LONG}]);
+            for less in [bytes - 1, bytes / 2, 0] {
+                assert_eq!(told(&mut security, less, &ask("")), refused, "{list} in {less} bytes");
+            }
+            // In parts it is to be had.
+            let names = |page: &str| {
+                let mut answer = told(&mut security.clone(), bytes - 1, &ask(page));
+                let names = answer[0]["data"][key].take();
+                names.as_array().unwrap().clone()
+            };
+            let parts = [names(r#","count":50"#), names(r#","count":50,"offset":50"#)].concat();
+            assert_eq!(Value::from(parts), whole[0]["data"][key], "{list}");
+        }
+    }
+
+    #[test]
+    fn answers_of_one_request_share_their_room() {
+        let known = [("getIt", r#"{"n":12345}"#.to_owned())];
+        let request = br#"{"commands":[{"command":"getIt"},{"command":"getit"}]}"#;
+        let told = |bytes_max| -> Value {
+            let answer = answer_queries_within(bytes_max, request, &known);
+            serde_json::from_str::<Value>(&answer).unwrap()["responses"].take()
+        };
+        let good = json!({"command": "getIt", "data": {"n": 12345}});
+        let refused = json!({"command": "getIt", "error": TOO_LONG});
+        assert_eq!(told(22), json!([good, good]));
+        assert_eq!(told(21), json!([good, refused]));
+        assert_eq!(told(10), json!([refused, refused]));
     }
 }

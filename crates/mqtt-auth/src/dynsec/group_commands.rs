@@ -60,13 +60,13 @@ impl Desk<'_> {
 
     pub(super) fn list_groups(&mut self, command: &Value) -> Outcome {
         let (page, groups) = (Page::of(command), &self.state.groups);
-        Ok(page.list("groups", groups.len(), groups.iter(), |(name, group)| {
+        page.list("groups", groups.len(), groups.iter(), self.answer_room, |(name, group)| {
             match page.is_verbose {
                 true => serde_json::to_string(&GroupShown::new(name, group)),
                 false => serde_json::to_string(name),
             }
             .unwrap_or_default()
-        }))
+        })
     }
 
     pub(super) fn modify_group(&mut self, command: &Value) -> Outcome {

@@ -54,13 +54,13 @@ impl Desk<'_> {
 
     pub(super) fn list_roles(&mut self, command: &Value) -> Outcome {
         let (page, roles) = (Page::of(command), &self.state.roles);
-        Ok(page.list("roles", roles.len(), roles.iter(), |(name, role)| {
+        page.list("roles", roles.len(), roles.iter(), self.answer_room, |(name, role)| {
             match page.is_verbose {
                 true => serde_json::to_string(&RoleShown::new(name, role)),
                 false => serde_json::to_string(name),
             }
             .unwrap_or_default()
-        }))
+        })
     }
 
     pub(super) fn modify_role(&mut self, command: &Value) -> Outcome {
