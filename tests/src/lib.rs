@@ -18,6 +18,7 @@ pub mod authority;
 pub mod broker;
 pub mod disk;
 pub mod listening;
+pub mod lying_socket;
 pub mod notation;
 pub mod pair;
 pub mod peer;

@@ -3,9 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use mqttd_tests::lying_socket::{self, LyingSocket};
 use mqttd_tests::peer::{Carrier, Level, Peer};
 use mqttd_tests::process;
 use mqttd_tests::siege::{MIB, packet, string};
@@ -294,6 +296,62 @@ fn cpu_ticks(pid: &str) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A stranger's CONNECT over which the broker panics.
+fn panics_the_broker(broker: &Broker) {
+    let mut stranger = Peer::tcp(broker);
+    stranger.send(&format!("10 [ <MQTT> 04 02 001e <{}> ]", lying_socket::WORD));
+    stranger.expect_closed();
+}
+
+/// Case 30: what serves one connection before its CONNECT panics. That connection ends, with one
+/// line in the log, and its place is free; nobody else notices.
+#[test]
+fn a_panic_before_connect_ends_one_connection() {
+    only_our_broker!("the panic is one of ours");
+    let Some(sockets) = LyingSocket::new(module_path!()) else { return };
+    let mut siege = Siege::of(sockets.broker("global_max_connections 3"));
+    panics_the_broker(&siege.broker);
+    let line = "Error: a connection before its CONNECT is closed: range end index";
+    siege.expect_lines(1, &[line, "This is a bug."]);
+    siege.exchange();
+    for _ in 0..10 {
+        panics_the_broker(&siege.broker);
+        siege.exchange();
+    }
+    siege.attacker(Level::V311, "the third").expect_nothing();
+    siege.exchange();
+    assert!(siege.broker.is_running(), "{}", siege.broker.log());
+}
+
+/// Case 30: a shard panics over what a Client sends. Its state is not trusted any more: the process
+/// ends at once, saying why, and the next start has everything that was acknowledged.
+#[test]
+fn a_panic_in_a_shard_ends_the_process_and_nothing_that_was_acknowledged() {
+    only_our_broker!("the panic is one of ours");
+    let Some(sockets) = LyingSocket::new(module_path!()) else { return };
+    let mut broker = sockets.broker("persistence true\npersistence_location {dir}/");
+    let mut away = Peer::tcp(&broker);
+    away.join(Level::V311, "00", "", "away");
+    away.subscribe("t", 1);
+    away.leave();
+    let mut publisher = Peer::joined(&broker, Carrier::Tcp, Level::V311, "publisher");
+    publisher.publish_qos1(1, "t", "kept");
+    publisher.send(&format!("30 [ <t> '{}' ]", lying_socket::WORD));
+    publisher.expect_closed();
+    let status = broker.wait();
+    assert_eq!(status.signal(), Some(6), "SIGABRT: {status}");
+    let log = broker.log();
+    let said = log.lines().filter(|line| {
+        line.contains("has panicked, the broker ends: range end index")
+            && line.contains("This is a bug.")
+    });
+    assert_eq!(said.count(), 1, "{log}");
+    broker.start();
+    let mut away = Peer::tcp(&broker);
+    assert!(away.join(Level::V311, "00", "", "away"), "the session is there");
+    away.expect_message("t", "kept", 1);
 }
 
 /// Case 28: the PROXY header absent, doubled, of the wrong version, too long, cut short.
