@@ -36,6 +36,11 @@ impl Raw {
         Ok(raw)
     }
 
+    /// The connection as a socket, for those who need no packets. What has come is gone.
+    pub fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
     /// Sends a packet.
     ///
     /// # Errors
