@@ -1,14 +1,15 @@
 //! The broker's brain: two shards, four connections, a log, and Clients that send what the input
 //! says. Input: a byte that says what happens, and to whom; then, for a packet, its bytes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use mqtt_proto::codec::Frame;
 use mqtt_proto::packet::Connect;
 use mqtt_proto::property::PropertyId;
-use mqtt_proto::{Packet, ReasonCode, Version};
+use mqtt_proto::{Packet, Properties, ReasonCode, Version};
 use mqttd_core::authenticate::Reauthentication;
+use mqttd_core::begun::settle_exchanges;
 use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::event::{Admission, Proof};
@@ -20,7 +21,8 @@ use mqttd_core::time::Instant;
 use mqttd_core::wire::WireBuffer;
 use mqttd_core::{Event, Output, Shard};
 
-const SHARDS: u8 = 2;
+/// Shards of the broker.
+pub(crate) const SHARDS: u8 = 2;
 const CONNECTIONS: usize = 4;
 
 /// What leaves the shards.
@@ -108,6 +110,13 @@ struct World {
 }
 
 impl World {
+    fn new(persistence: bool) -> Self {
+        let settings = Arc::new(Settings { persistence, ..Settings::default() });
+        let make = |id| Shard::new(ShardId(id), SHARDS, Arc::clone(&settings), 7);
+        let shards = (0..SHARDS).map(make).collect();
+        Self { shards, outside: Outside::default(), now: Instant(1_000_000) }
+    }
+
     fn handle(&mut self, shard: u8, event: Event<'_>) {
         self.outside.here = shard;
         self.shards[usize::from(shard)].handle(event, self.now, &mut self.outside);
@@ -175,10 +184,7 @@ impl World {
 /// what it takes back from the log was there.
 pub fn broker(bytes: &[u8]) {
     let [options, rest @ ..] = bytes else { return };
-    let settings = Arc::new(Settings { persistence: options & 1 == 0, ..Settings::default() });
-    let make = |id| Shard::new(ShardId(id), SHARDS, Arc::clone(&settings), 7);
-    let shards = (0..SHARDS).map(make).collect();
-    let mut world = World { shards, outside: Outside::default(), now: Instant(1_000_000) };
+    let mut world = World::new(options & 1 == 0);
     let mut rest = rest;
     while let [what, behind @ ..] = rest {
         rest = behind;
@@ -208,6 +214,49 @@ pub fn broker(bytes: &[u8]) {
             world.settle();
         }
     }
+    world.settle();
+}
+
+/// A broker starts with these records of its shards, which are readable; as many of the sessions'
+/// Clients as there is room for come back, time passes, and all that holds of [`broker`] holds.
+pub(crate) fn starts_with(
+    records: Vec<BTreeMap<RecordId, Vec<u8>>>,
+    client_ids: &BTreeSet<String>,
+) {
+    let mut world = World::new(true);
+    let mut restores = Vec::new();
+    for (shard, records) in records.into_iter().enumerate() {
+        let mut restore = Restore::default();
+        for (id, body) in &records {
+            restore.record(*id, body).expect("a readable record");
+        }
+        restores.push(restore);
+        world.outside.records[shard] = records;
+    }
+    settle_exchanges(&mut restores);
+    for (shard, restore) in (0..SHARDS).zip(restores) {
+        world.outside.here = shard;
+        restore.finish(&mut world.shards[usize::from(shard)], world.now, &mut world.outside);
+    }
+    world.settle();
+    for (connection, client_id) in client_ids.iter().take(CONNECTIONS).enumerate() {
+        let version = if connection % 2 == 0 { Version::V311 } else { Version::V5 };
+        let connect = Connect {
+            version,
+            is_bridge: false,
+            clean_start: false,
+            keep_alive_seconds: 0,
+            client_id,
+            will: None,
+            username: None,
+            password: None,
+            properties: Properties::EMPTY,
+        };
+        world.connect(connection, connect);
+        world.settle();
+    }
+    world.now = world.now.plus_millis(1 << 40);
+    (0..SHARDS).for_each(|shard| world.handle(shard, Event::Tick));
     world.settle();
 }
 

@@ -9,7 +9,9 @@ mod broker;
 mod conf;
 mod corpus;
 mod dynsec;
+mod import;
 mod log;
+mod socks;
 mod tools;
 mod websocket;
 mod wire;
@@ -24,7 +26,9 @@ pub use broker::broker;
 pub use conf::mosquitto_conf;
 pub use corpus::corpus;
 pub use dynsec::{dynsec_commands, dynsec_file};
+pub use import::store_import;
 pub use log::{mosquitto_db, store_recovery, store_segment};
+pub use socks::socks5_answer;
 pub use tools::output_format;
 pub use wire::{http_request, proxy_header, websocket_frames};
 
@@ -32,7 +36,7 @@ pub use wire::{http_request, proxy_header, websocket_frames};
 pub type Entry = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const ENTRIES: [Entry; 14] = [
+pub const ENTRIES: [Entry; 16] = [
     ("mosquitto_conf", mosquitto_conf, conf::seeds),
     ("password_file", password_file, access::password_seeds),
     ("acl_file", acl_file, access::acl_seeds),
@@ -47,4 +51,6 @@ pub const ENTRIES: [Entry; 14] = [
     ("http_request", http_request, wire::http_seeds),
     ("dynsec_file", dynsec_file, dynsec::file_seeds),
     ("dynsec_commands", dynsec_commands, dynsec::command_seeds),
+    ("store_import", store_import, import::seeds),
+    ("socks5_answer", socks5_answer, socks::seeds),
 ];

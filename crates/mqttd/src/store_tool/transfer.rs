@@ -1,14 +1,15 @@
 //! `export` and `import`: a store as lines of JSON, and a store from them.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use mqttd_core::ids::ShardId;
 
 use super::files::{self, NewStore};
 use super::json::{FORMAT, Line};
-use super::{Verdict, layout};
+use super::{Verdict, layout, lines};
 
 /// Writes the store in `dir` to the standard output. Damage goes to the standard error.
 pub(super) fn export(dir: &Path) -> anyhow::Result<Verdict> {
@@ -42,37 +43,15 @@ pub(super) fn import(
     wanted: Option<u8>,
 ) -> anyhow::Result<Verdict> {
     let target = NewStore::plan(dir)?;
-    let mut input: Box<dyn BufRead> = match file {
-        Some(path) => Box::new(BufReader::new(
-            std::fs::File::open(path).with_context(|| path.display().to_string())?,
-        )),
-        None => Box::new(io::stdin().lock()),
+    let export = match file {
+        Some(path) => File::open(path)
+            .map_err(anyhow::Error::from)
+            .and_then(|file| lines::read(BufReader::new(file)))
+            .with_context(|| path.display().to_string())?,
+        None => lines::read(io::stdin().lock())?,
     };
-    let mut records = Vec::new();
-    let mut shards_before = None;
-    let mut text = String::new();
-    for number in 1.. {
-        text.clear();
-        if input.read_line(&mut text)? == 0 {
-            break;
-        }
-        let place = || format!("line {number}");
-        let line: Line = serde_json::from_str(&text).with_context(place)?;
-        match line.record().with_context(place)? {
-            Some(record) => records.push(record),
-            None => {
-                let Line::Store { format, shards } = line else {
-                    bail!("line {number} holds no record");
-                };
-                ensure!(format == FORMAT, "format {format} is not the {FORMAT} that is known here");
-                ensure!((1..=64).contains(&shards), "{shards} are no number of shards");
-                shards_before = Some(shards);
-            }
-        }
-    }
-    let before = shards_before.context("the line of kind \"store\" is missing")?;
-    let shards = wanted.unwrap_or(before);
-    let laid = layout::lay_out(records, Some(before), shards);
+    let shards = wanted.unwrap_or(export.shards);
+    let laid = layout::lay_out(export.records, Some(export.shards), shards);
     target.write(&laid.shards)?;
     for lost in &laid.left_out {
         eprintln!("mqttd store: left out: {lost}");
