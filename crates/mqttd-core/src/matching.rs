@@ -19,6 +19,9 @@ use crate::interest::Interest;
 use crate::limits::{MATCH_CACHE_SLOTS, MATCH_CACHE_TARGETS_MAX, MATCH_CACHE_TOPIC_BYTES_MAX};
 use crate::subscribers::{Subscriber, Subscribers};
 
+/// What begins the topics of the Server's own messages.
+const SYS: &str = "$SYS/";
+
 /// A set of shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShardSet(u64);
@@ -139,6 +142,11 @@ impl Matching {
     #[inline]
     pub(crate) fn take(&mut self, topic: &str) -> (usize, Matched) {
         if self.slots.is_empty() {
+            // The Server's own come every few seconds: without other publishers they are matched
+            // each time, for the table would be a tenth of what an idle broker takes.
+            if topic.starts_with(SYS) {
+                return (usize::MAX, self.walked(topic));
+            }
             self.slots = (0..MATCH_CACHE_SLOTS).map(|_| Slot::default()).collect();
         }
         let hash = self.hash.hash_one(topic.as_bytes());
@@ -278,6 +286,18 @@ mod tests {
         matching.subscribers.remove("t");
         matching.changed();
         assert!(look_up(&mut matching, "t").is_empty());
+    }
+
+    #[test]
+    fn the_servers_own_messages_alone_need_no_memory() {
+        let mut matching = Matching::new(1, 1);
+        subscribe(&mut matching, "$SYS/#", 1, QoS::AtMostOnce, 0);
+        assert_eq!(look_up(&mut matching, "$SYS/broker/uptime").len(), 1);
+        assert!(matching.slots.is_empty());
+        assert!(look_up(&mut matching, "t").is_empty());
+        assert_eq!(look_up(&mut matching, "$SYS/broker/uptime").len(), 1);
+        let is_remembered = |slot: &Slot| slot.topic.starts_with(SYS);
+        assert!(matching.slots.iter().any(is_remembered), "with the others");
     }
 
     #[test]
