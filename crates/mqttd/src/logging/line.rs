@@ -106,6 +106,9 @@ pub(super) enum Stamp {
     Format(String),
 }
 
+/// The rules of this machine's time zone.
+const LOCAL_ZONE: &str = "/etc/localtime";
+
 /// Words the time, once for each second.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -118,7 +121,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Words times so, in the machine's time zone.
     pub(super) fn new(stamp: Stamp) -> Clock {
-        Clock { stamp, zone: TimeZone::system(), second: None, text: String::new() }
+        Clock { stamp, zone: local_zone(), second: None, text: String::new() }
     }
 
     /// What stands in front of a line of this second since 1970: the time, a colon and a space.
@@ -143,6 +146,15 @@ impl Clock {
         local_time("%b %e %H:%M:%S", second, &self.zone)
             .unwrap_or_else(|| "Jan  1 00:00:00".to_owned())
     }
+}
+
+/// This machine's time zone. Where no variable names another, its rules are read from their file:
+/// to find its name the library would list every zone of the world, 600 files and 0.1 MB.
+fn local_zone() -> TimeZone {
+    let file = std::env::var_os("TZ").is_none().then(|| std::fs::read(LOCAL_ZONE));
+    let rules = file.and_then(Result::ok);
+    let zone = rules.and_then(|rules| TimeZone::tzif("localtime", &rules).ok());
+    zone.unwrap_or_else(TimeZone::system)
 }
 
 /// The C library's strftime in the POSIX locale; conversions it does not know stay as they are.
@@ -213,6 +225,17 @@ mod tests {
         assert_eq!(clock.prefix(1_690_000_000), "2023-07-22T06:26:40: ");
         assert_eq!(clock.syslog(1_690_000_000), "Jul 22 06:26:40");
         assert_eq!(clock.syslog(1_688_508_000), "Jul  5 00:00:00");
+    }
+
+    #[test]
+    fn the_machines_zone_is_the_one_the_library_finds_by_its_name() {
+        let system = TimeZone::system();
+        for second in [0, 1_690_000_000, 1_700_000_000, 2_000_000_000] {
+            for format in ["%Y-%m-%dT%H:%M:%S %z", "%Z"] {
+                let ours = local_time(format, second, &local_zone());
+                assert_eq!(ours, local_time(format, second, &system));
+            }
+        }
     }
 
     #[test]
