@@ -5,6 +5,7 @@
 //! of its own that one thread would take and another give back.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mqtt_proto::QoS;
@@ -12,6 +13,7 @@ use mqtt_proto::QoS;
 use crate::envelope::{Envelope, Token};
 use crate::event::Event;
 use crate::ids::{SessionUid, ShardId};
+use crate::memory::{Held, Memory};
 use crate::message::Passing;
 use crate::time::Instant;
 
@@ -23,6 +25,8 @@ pub struct Letters {
     topics: String,
     /// Their properties and payloads likewise.
     bytes: Vec<u8>,
+    /// What they have in the account of `memory_limit` on their way.
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,14 @@ impl Letters {
     pub fn room(&self) -> usize {
         let list = self.list.capacity().saturating_mul(size_of::<Letter>());
         list.saturating_add(self.topics.capacity()).saturating_add(self.bytes.capacity())
+    }
+
+    /// They leave now, and until they are opened `memory` counts them, all at once. The messages in
+    /// envelopes are counted by themselves.
+    pub fn count(&mut self, memory: &Arc<Memory>) {
+        let list = self.list.len().saturating_mul(size_of::<Letter>());
+        let bytes = list.saturating_add(self.topics.len()).saturating_add(self.bytes.len());
+        self.held = Some(Held::new(memory, bytes));
     }
 
     /// Adds an envelope behind the others.
@@ -108,6 +120,7 @@ impl Letters {
         }
         self.topics.clear();
         self.bytes.clear();
+        self.held = None;
     }
 }
 
@@ -153,5 +166,25 @@ mod tests {
             assert_eq!(seen, expected.map(|event| alloc::format!("{event:?}")));
         }
         assert!(rooms[0] > 0 && rooms.iter().all(|room| *room == rooms[0]), "{rooms:?}");
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_counted_until_it_is_opened() {
+        let memory = Arc::new(Memory::new(1_000));
+        let mut letters = Letters::default();
+        letters.push_message(&Passing::internal("t", &[0; 1_000], QoS::AtMostOnce, false), None);
+        letters.push(Envelope::Sync(Token(1)));
+        assert_eq!(memory.held(), 0);
+        letters.count(&memory);
+        let letter = size_of::<Letter>() as u64;
+        assert_eq!(memory.held(), 1_001 + 2 * letter);
+        assert!(memory.is_full());
+        letters.open(ShardId(4), |_| {});
+        assert_eq!(memory.held(), 0);
+        // Letters to a shard that has ended are never opened.
+        letters.push(Envelope::Sync(Token(1)));
+        letters.count(&memory);
+        drop(letters);
+        assert_eq!(memory.held(), 0);
     }
 }

@@ -9,6 +9,7 @@ use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::{Envelope, Token};
 use mqttd_core::ids::{ConnectionKey, Lsn, RecordId, ShardId};
 use mqttd_core::letters::Letters;
+use mqttd_core::memory::Memory;
 use mqttd_core::message::Passing;
 use mqttd_core::notice::Notice;
 use mqttd_core::output::Output;
@@ -71,12 +72,15 @@ impl Body {
         connection
     }
 
-    /// Hands what other shards are to be sent to their mailboxes.
-    pub(crate) fn send_outbox(&mut self) {
+    /// Hands what other shards are to be sent to their mailboxes; `memory` counts it on the way.
+    pub(crate) fn send_outbox(&mut self, memory: Option<&Arc<Memory>>) {
         for (shard, letters) in self.outbox.iter_mut().enumerate() {
             if !letters.is_empty() {
                 let spare = self.spare.pop().unwrap_or_default();
-                let letters = std::mem::replace(letters, spare);
+                let mut letters = std::mem::replace(letters, spare);
+                if let Some(memory) = memory {
+                    letters.count(memory);
+                }
                 self.mailboxes[shard].send(Item::Letters(self.id, letters));
             }
         }

@@ -136,7 +136,7 @@ impl ShardTask {
         self.end_pauses();
         self.serve_ready();
         self.keep_records();
-        self.body.send_outbox();
+        self.body.send_outbox(self.settings.memory.as_ref());
         self.mailbox.sessions.store(self.shard.session_count(), Ordering::Relaxed);
         self.write_touched();
         self.end_closing();
