@@ -20,7 +20,7 @@ use mqtt_proto::{PacketIdentifier, Properties, ReasonCode, Version};
 use crate::deliver::address;
 use crate::envelope::{Envelope, SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey, ShardId};
-use crate::limits::HELD_ANSWERS_MAX;
+use crate::limits::{HELD_ANSWERS_KEPT, HELD_ANSWERS_MAX};
 use crate::message::write_property;
 use crate::notice::{Notice, SentPacket};
 use crate::output::Output;
@@ -124,6 +124,13 @@ impl HeldAnswers {
     /// The token of the answer that is held next.
     pub(crate) fn next_token(&self) -> Token {
         Token(self.first.wrapping_add(self.queue.len() as u64))
+    }
+
+    /// Nothing waits: what a burst has taken is not kept.
+    fn give_back(&mut self) {
+        if self.queue.capacity() > HELD_ANSWERS_KEPT {
+            self.queue.shrink_to(HELD_ANSWERS_KEPT);
+        }
     }
 
     /// Whether the answer with this token still waits.
@@ -344,6 +351,7 @@ impl Shard {
             };
             self.release_answer(held.session, held.epoch, held.answer, failure, out);
         }
+        self.held.give_back();
     }
 
     fn release_answer<O: Output>(
@@ -532,4 +540,21 @@ fn reason_string_of(reason: ReasonCode, rest: usize, online: &Online) -> Vec<u8>
         write_property(&mut properties, PropertyId::ReasonString, Value::Text(text));
     }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_a_burst_is_given_back_and_that_of_a_load_is_not() {
+        assert!(size_of::<Held>() <= 136, "{} bytes", size_of::<Held>());
+        let mut held = HeldAnswers::default();
+        for (taken, kept) in [(HELD_ANSWERS_KEPT, HELD_ANSWERS_KEPT), (50_000, HELD_ANSWERS_KEPT)] {
+            held.queue.reserve_exact(taken);
+            assert_eq!(held.queue.capacity(), taken);
+            held.give_back();
+            assert_eq!(held.queue.capacity(), kept);
+        }
+    }
 }
