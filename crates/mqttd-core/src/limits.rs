@@ -89,8 +89,9 @@ pub const CONNACK_BYTES_MIN: u32 = 5;
 /// sync of 20 ms still 50,000 messages a second from one connection.
 pub const HELD_ANSWERS_MAX: u32 = 1000;
 
-/// Answers of a shard whose memory is kept when none waits any more, 130 bytes each. Busy publishers
-/// fill it again and again; thousands of Clients that subscribe at the same moment do it once.
+/// Answers of a shard whose memory is kept when none waits any more, 130 bytes each. Busy
+/// publishers fill it again and again; thousands of Clients that subscribe at the same moment do
+/// it once.
 pub const HELD_ANSWERS_KEPT: usize = 2048;
 
 /// Answers of a shard that wait until a log works again that refuses everything; each is an

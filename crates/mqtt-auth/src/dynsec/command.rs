@@ -330,8 +330,8 @@ impl Page {
         }
     }
 
-    /// A listing as the plugin answers it: `key` holds the page, `total` counts all. Refused as soon
-    /// as it is beyond `room` bytes.
+    /// A listing as the plugin answers it: `key` holds the page, `total` counts all. Refused as
+    /// soon as it is beyond `room` bytes.
     pub(super) fn list<T>(
         &self,
         key: &str,
