@@ -229,6 +229,10 @@ impl Output for Sockets {
         false
     }
 
+    fn is_in_log(&self, _: RecordId) -> bool {
+        true
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         black_box(notice);
     }

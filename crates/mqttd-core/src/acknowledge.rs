@@ -4,6 +4,7 @@
 //! ```text
 //!   nothing to wait for, nothing held for the connection ──▶ written at once
 //!   otherwise ──▶ held, in order ──▶ Durable(lsn) / Confirm(token) ──▶ written, or refused
+//!                                              no words for that ──▶ `stalled.rs`
 //! ```
 //! One queue for the whole shard keeps the order [MQTT-4.6.0-2]; what stands behind an answer that
 //! waits is of the same few milliseconds.
@@ -17,8 +18,9 @@ use mqtt_proto::packet::{Ack, PacketType, Suback, Unsuback};
 use mqtt_proto::property::{PropertyId, Value};
 use mqtt_proto::{PacketIdentifier, Properties, ReasonCode, Version};
 
+use crate::confirm::{Confirms, Refusal};
 use crate::deliver::address;
-use crate::envelope::{Envelope, SessionAddress, Token};
+use crate::envelope::{SessionAddress, Token};
 use crate::ids::{Lsn, SessionKey, ShardId};
 use crate::limits::{HELD_ANSWERS_KEPT, HELD_ANSWERS_MAX};
 use crate::message::write_property;
@@ -61,66 +63,54 @@ impl Wait {
         self.confirms == 0 && self.need <= durable && !self.is_refused
     }
 
-    /// The failure that is known from the beginning.
-    fn failure(&self) -> Failure {
-        if self.is_refused { Failure::Here } else { Failure::No }
+    /// The refusal that is known from the beginning, by the log of this shard.
+    pub(crate) fn refusal(&self, here: ShardId) -> Refusal {
+        if self.is_refused { Refusal::by(here) } else { Refusal::default() }
     }
 }
 
-/// Whether something that an answer waited for has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Failure {
-    No,
-    /// This shard's log has refused it.
-    Here,
-    /// Another shard could not keep it.
-    Elsewhere,
-}
-
+/// An answer that waits.
 #[derive(Debug)]
-struct Held {
-    wait: Wait,
-    failure: Failure,
+pub(crate) struct Held {
+    pub(crate) wait: Wait,
+    pub(crate) refusal: Refusal,
     /// Once other shards have confirmed, this is recorded as received with QoS 2. Not before: after
     /// a crash the repeated PUBLISH would be answered and never reach them.
-    received: Option<Origin>,
+    pub(crate) received: Option<Origin>,
     /// That has been done.
-    is_recorded: bool,
-    session: SessionAddress,
-    epoch: u64,
-    answer: Answer,
+    pub(crate) is_recorded: bool,
+    pub(crate) session: SessionAddress,
+    /// Of the connection it goes to.
+    pub(crate) epoch: u64,
+    pub(crate) answer: Answer,
 }
 
-/// A confirmation for another shard. Never behind an answer: two shards would wait for each other.
-#[derive(Debug)]
-struct HeldConfirm {
-    number: u64,
-    wait: Wait,
-    failure: Failure,
-    to: ShardId,
-    token: Token,
+impl Held {
+    /// See [`Held::received`].
+    pub(crate) fn is_to_be_recorded(&self) -> bool {
+        self.received.is_some() && !self.is_recorded
+    }
+
+    /// A log works again and has taken what it had refused, all but some messages if `complete` is
+    /// false.
+    pub(crate) fn recovered(&mut self, log: ShardId, complete: bool) {
+        let (packet_type, _) = self.answer.names();
+        let is_of_message = matches!(packet_type, PacketType::Puback | PacketType::Pubrec);
+        self.refusal.recovered(log, complete || !is_of_message);
+    }
 }
 
-/// What a shard holds back: answers, oldest first, and confirmations, in no order.
+/// What a shard holds back: answers, oldest first, and confirmations.
 #[derive(Default)]
 pub(crate) struct HeldAnswers {
     queue: VecDeque<Held>,
     /// Number of the oldest.
     first: u64,
-    confirms: Vec<HeldConfirm>,
-    confirms_made: u64,
+    pub(crate) confirms: Confirms,
     pub(crate) stalled: Stalled,
 }
 
-/// Tells the tokens of confirmations from those of answers.
-const CONFIRM_TOKEN: u64 = 1 << 63;
-
 impl HeldAnswers {
-    /// The token of the confirmation that is held next.
-    pub(crate) fn next_confirm_token(&self) -> Token {
-        Token(CONFIRM_TOKEN | self.confirms_made)
-    }
-
     /// The token of the answer that is held next.
     pub(crate) fn next_token(&self) -> Token {
         Token(self.first.wrapping_add(self.queue.len() as u64))
@@ -136,6 +126,35 @@ impl HeldAnswers {
     /// Whether the answer with this token still waits.
     pub(crate) fn holds(&self, token: Token) -> bool {
         token.0 >= self.first && token.0 < self.next_token().0
+    }
+
+    /// What the answer with this token waits for.
+    pub(crate) fn find(&mut self, token: Token) -> Option<(&mut Wait, &mut Refusal)> {
+        let index = token.0.wrapping_sub(self.first) as usize;
+        let held = self.queue.get_mut(index)?;
+        Some((&mut held.wait, &mut held.refusal))
+    }
+
+    /// Changes each answer that waits for its turn.
+    pub(crate) fn each(&mut self, change: impl FnMut(&mut Held)) {
+        self.queue.iter_mut().for_each(change);
+    }
+}
+
+impl Answer {
+    /// Its packet type and identifier.
+    pub(crate) fn names(&self) -> (PacketType, PacketIdentifier) {
+        match self {
+            Self::Ack { packet_type, packet_id, .. } => (*packet_type, *packet_id),
+            Self::Suback { packet_id, .. } => (PacketType::Suback, *packet_id),
+            Self::Unsuback { packet_id, .. } => (PacketType::Unsuback, *packet_id),
+        }
+    }
+
+    /// PUBREC that says yes.
+    fn is_good_pubrec(&self) -> bool {
+        let Self::Ack { packet_type, reason, .. } = self else { return false };
+        *packet_type == PacketType::Pubrec && !reason.is_error()
     }
 }
 
@@ -218,47 +237,20 @@ impl Shard {
         }
         let epoch = online.epoch;
         let session = address(key, session);
-        let (failure, is_recorded) = (wait.failure(), false);
-        let held = Held { wait, failure, received, is_recorded, session, epoch, answer };
+        let (refusal, is_recorded) = (wait.refusal(self.id), false);
+        let held = Held { wait, refusal, received, is_recorded, session, epoch, answer };
         self.held.queue.push_back(held);
     }
 
-    /// Tells another shard that what its token stands for is kept, now or when it is.
-    pub(crate) fn confirm<O: Output>(
-        &mut self,
-        to: ShardId,
-        token: Token,
-        wait: Wait,
-        out: &mut O,
-    ) {
-        let nothing_to_wait_for = wait.confirms == 0 && wait.need <= self.journal.durable();
-        if nothing_to_wait_for {
-            out.to_shard(to, Envelope::Confirm { token, kept: !wait.is_refused });
-            return;
-        }
-        let number = self.held.confirms_made;
-        self.held.confirms_made.up(1);
-        self.held.confirms.push(HeldConfirm { number, wait, failure: wait.failure(), to, token });
-    }
-
-    /// Another shard keeps what the token stands for, or could not.
-    pub(crate) fn confirmed<O: Output>(&mut self, token: Token, kept: bool, out: &mut O) {
-        let waiting = if token.0 & CONFIRM_TOKEN == 0 {
-            let index = token.0.wrapping_sub(self.held.first) as usize;
-            self.held.queue.get_mut(index).map(|held| (&mut held.wait, &mut held.failure))
-        } else {
-            let number = token.0 & !CONFIRM_TOKEN;
-            let mut all = self.held.confirms.iter_mut();
-            let held = all.find(|held| held.number == number);
-            held.map(|held| (&mut held.wait, &mut held.failure))
-        };
-        if let Some((wait, failure)) = waiting {
-            wait.confirms = wait.confirms.saturating_sub(1);
-            if !kept {
-                *failure = Failure::Elsewhere;
+    /// An answer that was refused for a while waits again for its turn.
+    pub(crate) fn hold_again(&mut self, held: Held) {
+        if let Some(session) = self.sessions.find_mut(held.session.key) {
+            let online = session.online.as_mut().filter(|online| online.epoch == held.epoch);
+            if let Some(online) = online.filter(|_| session.uid == held.session.uid) {
+                online.held.up(1);
             }
         }
-        self.release(out);
+        self.held.queue.push_back(held);
     }
 
     /// The log keeps everything up to `lsn`.
@@ -272,52 +264,21 @@ impl Shard {
         let kept = self.journal.durable();
         self.exchanges.refused(kept, lsn);
         self.journal.set_refusing(true);
-        let refuse = |wait: &Wait, failure: &mut Failure| {
+        let here = Refusal::by(self.id);
+        let refuse = |wait: &Wait, refusal: &mut Refusal| {
             if wait.need > kept && wait.need <= lsn {
-                *failure = Failure::Here.max(*failure);
+                refusal.add(here);
             }
         };
-        for held in &mut self.held.queue {
-            refuse(&held.wait, &mut held.failure);
-        }
-        for held in &mut self.held.confirms {
-            refuse(&held.wait, &mut held.failure);
-        }
+        self.held.each(|held| refuse(&held.wait, &mut held.refusal));
+        self.held.confirms.each(refuse);
         self.journal.set_durable(lsn);
         self.release(out);
     }
 
-    /// The log has taken what it had refused, or all but some messages: answers that still wait for
-    /// something else know of no refusal any more.
-    pub(crate) fn forgive_log(&mut self, complete: bool) {
-        let now = if complete { Failure::No } else { Failure::Elsewhere };
-        for held in &mut self.held.queue {
-            if held.failure == Failure::Here {
-                let of_message = match held.answer {
-                    Answer::Ack { packet_type, .. } => speaks_of_message(packet_type),
-                    _ => false,
-                };
-                held.failure = if of_message { now } else { Failure::No };
-            }
-        }
-        for held in &mut self.held.confirms {
-            if held.failure == Failure::Here {
-                held.failure = now;
-            }
-        }
-    }
-
     /// Sends what waits no longer.
     pub(crate) fn release<O: Output>(&mut self, out: &mut O) {
-        let durable = self.journal.durable();
-        self.held.confirms.retain(|held| {
-            let waits = held.wait.confirms > 0 || held.wait.need > durable;
-            if !waits {
-                let (token, kept) = (held.token, held.failure == Failure::No);
-                out.to_shard(held.to, Envelope::Confirm { token, kept });
-            }
-            waits
-        });
+        self.release_confirms(out);
         self.release_answers(out);
         self.tell_settled(out);
     }
@@ -328,8 +289,8 @@ impl Shard {
             if front.wait.confirms > 0 || front.wait.need > durable {
                 return;
             }
-            let received = front.received;
-            if let (Some(origin), false, Failure::No) = (received, front.is_recorded, front.failure)
+            if let (Some(origin), true) =
+                (front.received, front.is_to_be_recorded() && front.refusal.is_none())
             {
                 front.is_recorded = true;
                 let to = front.session;
@@ -341,35 +302,17 @@ impl Shard {
             }
             let Some(held) = self.held.queue.pop_front() else { return };
             self.held.first.up(1);
-            if let Some(origin) = received {
-                self.exchanges.is_over(origin.exchange);
-            }
-            // What was to be recorded and was not is not in the log's hands either.
-            let failure = match held.failure {
-                Failure::Here if received.is_some() && !held.is_recorded => Failure::Elsewhere,
-                failure => failure,
-            };
-            self.release_answer(held.session, held.epoch, held.answer, failure, out);
+            self.release_answer(held, out);
         }
         self.held.give_back();
     }
 
-    fn release_answer<O: Output>(
-        &mut self,
-        to: SessionAddress,
-        epoch: u64,
-        mut answer: Answer,
-        failure: Failure,
-        out: &mut O,
-    ) {
-        let mut failed = failure != Failure::No;
-        let key = to.key;
-        let Some(session) = self.sessions.find_mut(key) else { return };
-        if session.uid != to.uid {
-            return;
-        }
-        let mut version = None;
-        if let Some(online) = session.online.as_mut().filter(|online| online.epoch == epoch) {
+    /// The answer has waited for its turn.
+    fn release_answer<O: Output>(&mut self, held: Held, out: &mut O) {
+        let Held { session: to, epoch, .. } = held;
+        let session = self.sessions.find_mut(to.key).filter(|session| session.uid == to.uid);
+        let online = session.and_then(|session| session.online.as_mut());
+        if let Some(online) = online.filter(|online| online.epoch == epoch) {
             online.held.down(1);
             if online.is_paused && online.held <= HELD_ANSWERS_MAX / 2 {
                 online.is_paused = false;
@@ -377,25 +320,35 @@ impl Shard {
                     out.resume(online.connection);
                 }
             }
-            version = Some(online.version);
         }
-        if let Answer::Ack {
-            packet_type: PacketType::Pubrec,
-            packet_id,
-            reason: ReasonCode::Success,
-        } = answer
-        {
-            // The answer to a repetition shares the fate of the first.
-            failed |= !session.receiver.contains(packet_id);
+        // The answer to a repetition shares the fate of the first.
+        let (_, packet_id) = held.answer.names();
+        let is_pubrec = held.answer.is_good_pubrec();
+        if is_pubrec && self.held.stalled.asks_again(to.uid, packet_id, epoch) {
+            return;
         }
-        if let (Answer::Ack { packet_type, packet_id, .. }, Some(version), Failure::Here) =
-            (&answer, version, failure)
-        {
-            let waits = !speaks_of_message(*packet_type) || !version.has_properties();
-            if waits && self.held.stalled.push(to, epoch, *packet_type, *packet_id) {
-                return;
-            }
+        let due = if self.can_wait(&held, out) { self.held.stalled.push(held) } else { Some(held) };
+        if let Some(held) = due {
+            self.give_answer(held, out);
         }
+    }
+
+    /// Nothing is waited for any more: what the answer says is true, or it says no.
+    pub(crate) fn give_answer<O: Output>(&mut self, held: Held, out: &mut O) {
+        let Held { refusal, received, session: to, epoch, mut answer, .. } = held;
+        if let Some(origin) = received {
+            self.exchanges.is_over(origin.exchange);
+        }
+        let key = to.key;
+        let Some(session) = self.sessions.find(key).filter(|session| session.uid == to.uid) else {
+            return;
+        };
+        let online = session.online.as_ref().filter(|online| online.epoch == epoch);
+        let version = online.map(|online| online.version);
+        // The answer to a repetition shares the fate of the first.
+        let (_, packet_id) = answer.names();
+        let is_void = answer.is_good_pubrec() && !session.receiver.contains(packet_id);
+        let failed = is_void || !refusal.is_none();
         let can_say = !failed || self.take_back(key, &mut answer, out);
         // 3.x has words for a refused SUBSCRIBE only: the Client is left without the answer.
         let has_words = |version: Version| {
@@ -407,27 +360,6 @@ impl Shard {
         }
         if let Answer::Suback { .. } = answer {
             self.pump_later.push(key);
-        }
-    }
-
-    /// An answer that the log has refused first: `kept` tells what it says now.
-    pub(crate) fn release_stalled<O: Output>(
-        &mut self,
-        to: SessionAddress,
-        epoch: u64,
-        mut answer: Answer,
-        kept: bool,
-        out: &mut O,
-    ) {
-        let Some(session) = self.sessions.find(to.key) else { return };
-        if session.uid != to.uid {
-            return;
-        }
-        let is_on = session.online.as_ref().is_some_and(|online| online.epoch == epoch);
-        if !kept {
-            self.take_back(to.key, &mut answer, out);
-        } else if is_on {
-            self.write_answer(to.key, &answer, out);
         }
     }
 
@@ -509,11 +441,6 @@ impl Shard {
             out.notice(Notice::Sending { client_id: &session.client_id, packet });
         }
     }
-}
-
-/// PUBACK and PUBREC say that a message is kept; PUBREL and PUBCOMP speak of an exchange.
-pub(crate) fn speaks_of_message(packet_type: PacketType) -> bool {
-    matches!(packet_type, PacketType::Puback | PacketType::Pubrec)
 }
 
 /// The Reason String of SUBACK or UNSUBACK: that of the first filter that failed.

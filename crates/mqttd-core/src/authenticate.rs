@@ -232,6 +232,10 @@ mod tests {
             false
         }
 
+        fn is_in_log(&self, _: RecordId) -> bool {
+            false
+        }
+
         fn notice(&mut self, notice: Notice<'_>) {
             if let Notice::Disconnected { ending, .. } = notice {
                 self.endings.push(ending);

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::grant::Grant;
-use crate::ids::{RecordId, SessionKey, SessionUid};
+use crate::ids::{RecordId, SessionKey, SessionUid, ShardId};
 use crate::message::Message;
 use crate::record::{Origin, Reached};
 use crate::source::Source;
@@ -63,8 +63,16 @@ pub enum Envelope {
     Confirm {
         /// Whose answer.
         token: Token,
-        /// What it stood for is kept; otherwise the log has refused it.
-        kept: bool,
+        /// What has become of what it stood for.
+        confirmation: Confirmation,
+    },
+    /// The sender's log has taken what it had refused: what it has confirmed as
+    /// [`Confirmation::NotYet`] is kept now.
+    Recovered {
+        /// How many times it has by now.
+        recoveries: u32,
+        /// All of it; else all but some messages.
+        complete: bool,
     },
     /// Set (or, with an empty payload, clear) the retained message of a topic this shard owns.
     Retain {
@@ -94,6 +102,23 @@ pub enum Envelope {
         /// There are no more.
         finished: bool,
     },
+}
+
+/// What has become of what a shard was to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It is kept.
+    Kept,
+    /// A log has refused it and will be offered it again; [`Envelope::Recovered`] from there ends
+    /// the wait.
+    NotYet {
+        /// Whose log.
+        log: ShardId,
+        /// How many times that log had recovered by then.
+        recoveries: u32,
+    },
+    /// It is not kept and will not be.
+    Never,
 }
 
 /// Names a publish whose acknowledgement waits for another shard.

@@ -60,6 +60,9 @@ pub(crate) struct Exchanges {
     restored: Option<(Lsn, RecordId)>,
 }
 
+/// Later than every record.
+const REFUSED: Lsn = Lsn(u64::MAX);
+
 #[derive(Clone, Default)]
 struct Sent {
     to: ShardSet,
@@ -101,10 +104,19 @@ impl Exchanges {
         self.restored = Some((need, exchange));
     }
 
-    /// The log has refused what the restore has put: the next exchange will tell, for the log takes
-    /// nothing newer before that.
+    /// The log has refused everything between these; if that is what the restore has put, the
+    /// others are told once it has recovered.
     pub(crate) fn refused(&mut self, kept: Lsn, lsn: Lsn) {
-        self.restored = self.restored.filter(|(need, _)| *need <= kept || *need > lsn);
+        if let Some((need, _)) = self.restored.as_mut().filter(|(need, _)| *need > kept) {
+            *need = if *need <= lsn { REFUSED } else { *need };
+        }
+    }
+
+    /// The log has taken what it had refused.
+    pub(crate) fn recovered(&mut self) {
+        if let Some((need, _)) = self.restored.as_mut().filter(|(need, _)| *need == REFUSED) {
+            *need = Lsn::default();
+        }
     }
 }
 

@@ -278,6 +278,9 @@ impl Journal {
         exchange: Option<RecordId>,
         out: &mut impl Output,
     ) -> Option<RecordId> {
+        // One that had to wait for a log comes behind younger ones, which speak for it.
+        let speaks_for_it = |newest: &Newest| exchange.is_some_and(|it| it < newest.exchange);
+        let exchange = exchange.filter(|_| !self.newest.as_ref().is_some_and(speaks_for_it));
         let record = Record::Received { session, packet_id: packet_id.get(), exchange };
         let record = self.put(&record, out)?;
         if let Some(exchange) = exchange {

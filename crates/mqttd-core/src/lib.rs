@@ -31,6 +31,7 @@ mod acknowledge;
 mod alias;
 pub mod authenticate;
 pub mod begun;
+mod confirm;
 mod connect;
 pub mod control;
 mod deliver;

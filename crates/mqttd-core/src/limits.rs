@@ -94,7 +94,7 @@ pub const HELD_ANSWERS_MAX: u32 = 1000;
 /// it once.
 pub const HELD_ANSWERS_KEPT: usize = 2048;
 
-/// Answers of a shard that wait until a log works again that refuses everything; each is an
-/// exchange of some session. At about 60 bytes each this is 6 MB. Those above it are not given:
-/// their Clients ask again when they connect again.
+/// Answers of a shard that wait until logs work again that refuse everything; each is an exchange
+/// of some session. At about 200 bytes each this is 20 MB. Those above it are not given: their
+/// Clients ask again when they connect again.
 pub const STALLED_ANSWERS_MAX: usize = 100_000;

@@ -27,6 +27,10 @@ const SYS: &str = "$SYS/";
 pub(crate) struct ShardSet(u64);
 
 impl ShardSet {
+    pub(crate) const fn none() -> Self {
+        Self(0)
+    }
+
     pub(crate) fn of(shard: ShardId) -> Self {
         Self(1 << shard.0)
     }
@@ -342,7 +346,9 @@ mod tests {
         set.insert(ShardId(63));
         set.insert(ShardId(2));
         set.insert(ShardId(5));
+        assert!(set.contains(ShardId(5)));
         set.remove(ShardId(5));
+        assert!(!set.contains(ShardId(5)) && set.contains(ShardId(63)));
         assert!(set.iter().eq([ShardId(2), ShardId(63)]));
         assert!(!set.is_empty());
     }

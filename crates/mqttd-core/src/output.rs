@@ -64,6 +64,9 @@ pub trait Output {
     /// The log has refused the last change of this record and has not taken it since.
     fn is_held_back(&self, id: RecordId) -> bool;
 
+    /// A start of the broker could find this record now.
+    fn is_in_log(&self, id: RecordId) -> bool;
+
     /// Something a person may want to know.
     fn notice(&mut self, notice: Notice<'_>);
 }

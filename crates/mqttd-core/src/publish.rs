@@ -100,6 +100,9 @@ impl Shard {
             memory: self.settings.memory.clone(),
             ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
         };
+        if let Some(packet_id) = publish.packet_id.filter(|_| !publish.dup) {
+            self.forget_lost_pubrel(key, packet_id, out);
+        }
         match publish.packet_id {
             _ if is_control(topic) => self.receive_control(key, publish, &mut message, now, out),
             None => match self.refuses_message(key, &message, out) {
@@ -146,15 +149,11 @@ impl Shard {
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
         let is_durable = session.is_persistent() && self.journal.is_on();
         if session.receiver.contains(packet_id) {
-            if self.held.stalled.holds_pubrec(session.uid, packet_id) {
-                if let Some(online) = &session.online {
-                    let to = address(key, session);
-                    self.held.stalled.push(to, online.epoch, PacketType::Pubrec, packet_id);
-                }
+            if self.asks_again(key, packet_id, out) {
                 return Ok(());
             }
             // The first answer may still wait, even one of an earlier connection.
-            if is_durable && !session.has_received_record(packet_id) {
+            if is_durable && !self.sessions[key].has_received_record(packet_id) {
                 self.hold(key, ack(ReasonCode::Success), Wait::default(), None, out);
             } else {
                 let need = if is_durable { self.journal.appended() } else { Lsn::default() };
@@ -185,6 +184,31 @@ impl Shard {
         }
         self.acknowledge(key, PacketType::Pubrec, (packet_id, reason), wait, out);
         Ok(())
+    }
+
+    /// A PUBLISH comes again whose answer waits for a log that has refused it: 5.0 is told, unless
+    /// the log may know the identifier, and 3.x waits on this connection.
+    fn asks_again<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) -> bool {
+        let session = &self.sessions[key];
+        let uid = session.uid;
+        let Some(epoch) = session.online.as_ref().map(|online| online.epoch) else { return false };
+        if !self.held.stalled.asks_again(uid, packet_id, epoch) {
+            return false;
+        }
+        if self.has_reason_codes(key) && !self.is_known_to_log(key, packet_id, out) {
+            if let Some(held) = self.held.stalled.take_pubrec(uid, packet_id) {
+                held.received.into_iter().for_each(|it| self.exchanges.is_over(it.exchange));
+            }
+            self.refuse_received(key, packet_id, out);
+            let ack = (packet_id, ReasonCode::QuotaExceeded);
+            self.acknowledge(key, PacketType::Pubrec, ack, Wait::default(), out);
+        }
+        true
     }
 
     /// Records that a QoS 2 message has been taken. Returns what the answer waits for.
@@ -401,14 +425,32 @@ impl Shard {
         self.acknowledge(key, PacketType::Pubcomp, (packet_id, reason), wait, out);
     }
 
+    /// A start has found the identifier in the log, and the Client uses it for a message that it
+    /// sends for the first time [MQTT-3.3.1-1] [MQTT-2.2.1-3]: what ended the exchange before, PUBREL
+    /// or a refusal, has been lost with the end of the broker, and this is no repetition.
+    fn forget_lost_pubrel<O: Output>(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketIdentifier,
+        out: &mut O,
+    ) {
+        let session = &mut self.sessions[key];
+        let records = session.records.as_ref();
+        if records.is_some_and(|records| records.found.contains(&packet_id)) {
+            session.receiver.refuse(packet_id);
+            self.forget_received(key, packet_id, out);
+        }
+    }
+
     fn forget_received<O: Output>(
         &mut self,
         key: SessionKey,
         packet_id: PacketIdentifier,
         out: &mut O,
     ) -> bool {
-        let records = &mut self.sessions[key].records;
-        match records.as_mut().and_then(|records| records.received.remove(&packet_id)) {
+        let Some(records) = &mut self.sessions[key].records else { return false };
+        records.found.remove(&packet_id);
+        match records.received.remove(&packet_id) {
             Some(record) => {
                 self.journal.forget_received(record, out);
                 true

@@ -453,6 +453,7 @@ impl Shard {
             if exchange == Exchange::Received && !session.receiver.contains(packet_id) {
                 session.receiver.restore(packet_id);
                 records.received.insert(packet_id, record);
+                records.found.insert(packet_id);
                 return;
             }
             if exchange == Exchange::Released

@@ -2,7 +2,7 @@
 //! present connection.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use core::num::{NonZeroU32, NonZeroU64};
 
@@ -165,6 +165,8 @@ pub(crate) struct StoredKey(pub(crate) NonZeroU32);
 pub(crate) struct SessionRecords {
     /// QoS 2 messages from the Client between PUBLISH and PUBREL.
     pub(crate) received: BTreeMap<PacketIdentifier, RecordId>,
+    /// Those of them that a start has found.
+    pub(crate) found: BTreeSet<PacketIdentifier>,
     /// Those that an earlier life had begun to take.
     pub(crate) begun: BTreeMap<PacketIdentifier, Begun>,
     /// Identifiers of QoS 2 messages to the Client between PUBLISH and PUBCOMP.

@@ -18,7 +18,7 @@ use mqtt_proto::{Offence, QoS, ReasonCode};
 
 use crate::acknowledge::{HeldAnswers, Wait};
 use crate::drops::{DropReason, Dropped, RecentDrops};
-use crate::envelope::{Envelope, Token};
+use crate::envelope::{Confirmation, Envelope, Token};
 use crate::event::Event;
 use crate::exchange::{Exchanges, Receipt};
 use crate::expiry::{QueueSweep, Timer, Timers};
@@ -323,7 +323,7 @@ impl Shard {
             Envelope::Directed { to, grant, message, confirm, origin } => {
                 let before = self.journal.appended();
                 // Wherever it goes from here, the answer is this shard's to pass on.
-                let token = confirm.map(|_| self.held.next_confirm_token());
+                let token = confirm.map(|_| self.held.confirms.next_token());
                 let mut confirms = 0;
                 let there = self.sessions.find(to.key).is_some_and(|s| s.uid == to.uid);
                 if there {
@@ -342,9 +342,13 @@ impl Shard {
             }
             Envelope::Settled { up_to } => self.settled(up_to, out),
             Envelope::Sync(token) => {
-                out.to_shard(from, Envelope::Confirm { token, kept: true });
+                let confirmation = Confirmation::Kept;
+                out.to_shard(from, Envelope::Confirm { token, confirmation });
             }
-            Envelope::Confirm { token, kept } => self.confirmed(token, kept, out),
+            Envelope::Confirm { token, confirmation } => self.confirmed(token, confirmation, out),
+            Envelope::Recovered { recoveries, complete } => {
+                self.recovered_elsewhere(from, recoveries, complete, out);
+            }
             Envelope::Interest { filter, present } => self.set_interest(from, &filter, present),
             Envelope::Member { filter, member } => {
                 self.groups.update(&filter, from, member, &mut self.matching.groups);

@@ -347,6 +347,11 @@ impl<A: Around> Durability<A> {
         is_final || self.unkept.contains(mqttd_store::RecordId(id.0))
     }
 
+    /// A start could find the record, whether or not the device has it.
+    pub fn is_in_log(&self, id: RecordId) -> bool {
+        self.store.contains(mqttd_store::RecordId(id.0))
+    }
+
     #[inline]
     fn note(&mut self, level: Level) {
         match &mut self.staged {

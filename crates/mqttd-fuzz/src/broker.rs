@@ -100,6 +100,10 @@ impl Output for Outside {
         false
     }
 
+    fn is_in_log(&self, id: RecordId) -> bool {
+        self.records[usize::from(self.here)].contains_key(&id)
+    }
+
     fn notice(&mut self, _: Notice<'_>) {}
 }
 

@@ -294,6 +294,10 @@ impl Output for Out {
         self.durability.as_ref().is_some_and(|durability| durability.is_held_back(id))
     }
 
+    fn is_in_log(&self, id: RecordId) -> bool {
+        self.durability.as_ref().is_some_and(|durability| durability.is_in_log(id))
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { connection, .. } => self.notices.push((connection, true)),

@@ -11,6 +11,7 @@ mod exchange;
 mod limits;
 mod publish;
 mod queue;
+mod refusals;
 mod reload;
 mod restart;
 mod retained;

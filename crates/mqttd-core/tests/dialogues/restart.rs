@@ -210,7 +210,7 @@ fn a_refusal_is_told_to_5_0_and_3_1_1_waits_for_better_times() {
     new.expects(pubcomp(2));
     old.expects_nothing();
     world.logs_recover(true);
-    old.expects(puback(1)).expects(pubrec(2)).expects_nothing();
+    old.expects(puback(1)).expects(pubrec(2)).expects(unsuback(4, &[])).expects_nothing();
     world.logs_recover(true);
     old.expects_nothing();
 }
@@ -387,22 +387,38 @@ fn a_refused_subscription_is_taken_back() {
     assert_eq!(world.stats().subscriptions, 0);
 }
 
+/// Nobody could be told, so the repetition is no new attempt: 5.0 hears of the refusal then, 3.1.1
+/// waits on.
 #[test]
 fn a_refused_pubrec_of_a_broken_connection_is_not_repeated_as_success() {
-    let world = World::durable();
-    let bob = world.connects(v5("bob"));
-    bob.subscribes("t", 0);
-    let ann = world.connects(v5("ann").resuming());
-    world.log_is_late();
-    ann.sends(publish("t", "x").qos2(1)).expects_nothing();
-    ann.vanishes();
-    world.refuses();
-    let ann = world.client(world.opens(&v5("ann").resuming()));
-    ann.hears();
-    ann.sends(publish("t", "x").qos2(1).dup()).expects_nothing();
-    assert_eq!(bob.hears_all().len(), 2, "a new attempt");
-    world.commits();
-    ann.expects(pubrec(1));
+    for (version, is_told) in [(v5 as fn(&str) -> Hello, true), (v311, false)] {
+        let world = World::durable();
+        let bob = world.connects(v5("bob"));
+        bob.subscribes("t", 0);
+        let ann = world.connects(version("ann").resuming());
+        world.log_is_late();
+        ann.sends(publish("t", "x").qos2(1)).expects_nothing();
+        ann.vanishes();
+        world.refuses();
+        let ann = world.client(world.opens(&version("ann").resuming()));
+        world.commits();
+        ann.hears();
+        ann.sends(publish("t", "x").qos2(1).dup());
+        assert_eq!(bob.hears_all().len(), 1, "it is the same message");
+        if is_told {
+            ann.expects(Said::Pubrec(1, ReasonCode::QuotaExceeded));
+            ann.sends(publish("t", "y").qos2(1)).expects_nothing();
+            assert_eq!(bob.hears_all().len(), 1, "another one");
+            world.commits();
+            ann.expects(pubrec(1));
+        }
+        ann.expects_nothing();
+        world.logs_recover(true);
+        if !is_told {
+            ann.expects(pubrec(1));
+        }
+        ann.expects_nothing();
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use mqttd_core::control::ControlRequest;
 use mqttd_core::envelope::Envelope;
 use mqttd_core::ids::{ConnectionKey, RecordId, ShardId};
 use mqttd_core::notice::Notice;
+use mqttd_core::record::Record;
 use mqttd_core::wire::WireBuffer;
 
 use super::said::Said;
@@ -46,6 +47,14 @@ pub enum Change {
     Kill(RecordId),
 }
 
+impl Change {
+    fn id(&self) -> RecordId {
+        match self {
+            Self::Put(id, _) | Self::Kill(id) => *id,
+        }
+    }
+}
+
 /// The log of one shard.
 #[derive(Default)]
 pub struct Log {
@@ -57,13 +66,22 @@ pub struct Log {
     pub settled: u64,
     /// Records whose last change it refused.
     pub held_back: BTreeSet<RecordId>,
+    /// What it refused.
+    pub refused: Vec<Change>,
 }
 
 impl Log {
     /// Keeps everything handed over so far.
     pub fn commit(&mut self) {
         self.settled += self.pending.len() as u64;
-        for change in self.pending.drain(..) {
+        let changes = std::mem::take(&mut self.pending);
+        self.take(changes);
+    }
+
+    fn take(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            // What comes later counts.
+            self.refused.retain(|refused| refused.id() != change.id());
             match change {
                 Change::Put(id, bytes) => {
                     self.held_back.remove(&id);
@@ -79,10 +97,20 @@ impl Log {
     /// Keeps nothing of what was handed over.
     pub fn refuse(&mut self) {
         self.settled += self.pending.len() as u64;
-        let id = |change| match change {
-            Change::Put(id, _) | Change::Kill(id) => id,
+        self.held_back.extend(self.pending.iter().map(Change::id));
+        self.refused.append(&mut self.pending);
+    }
+
+    /// Takes what it has refused, but for messages if not `complete`.
+    pub fn recover(&mut self, complete: bool) {
+        self.held_back.clear();
+        let is_message = |change: &Change| {
+            let Change::Put(_, body) = change else { return false };
+            matches!(Record::decode(body), Ok(Record::Message { .. }))
         };
-        self.held_back.extend(self.pending.drain(..).map(id));
+        let mut changes = std::mem::take(&mut self.refused);
+        changes.retain(|change| complete || !is_message(change));
+        self.take(changes);
     }
 }
 
@@ -185,11 +213,7 @@ impl Output for Out<'_> {
 
     fn put(&mut self, id: RecordId, body: &[u8]) {
         if is_loud() {
-            println!(
-                "shard {} puts {id:?} {:?}",
-                self.shard,
-                mqttd_core::record::Record::decode(body)
-            );
+            println!("shard {} puts {id:?} {:?}", self.shard, Record::decode(body));
         }
         self.body.logs[self.shard].pending.push(Change::Put(id, body.to_vec()));
     }
@@ -210,6 +234,10 @@ impl Output for Out<'_> {
 
     fn is_held_back(&self, id: RecordId) -> bool {
         self.body.logs[self.shard].held_back.contains(&id)
+    }
+
+    fn is_in_log(&self, id: RecordId) -> bool {
+        self.body.logs[self.shard].live.contains_key(&id)
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

@@ -127,23 +127,31 @@ impl World {
 
     /// Everything handed to the logs is refused.
     pub fn refuses(&self) {
+        let shards = self.0.borrow().shards.len();
+        (0..shards).for_each(|shard| self.refuses_on(shard));
+    }
+
+    /// Everything handed to one shard's log is refused.
+    pub fn refuses_on(&self, shard: usize) {
         let mut inner = self.0.borrow_mut();
-        for shard in 0..inner.shards.len() {
-            inner.body.refused_once = true;
-            inner.body.logs[shard].refuse();
-            let lsn = Lsn(inner.body.logs[shard].settled);
-            inner.handle(shard, Event::NotDurable(lsn));
-        }
+        inner.body.refused_once = true;
+        inner.body.logs[shard].refuse();
+        let lsn = Lsn(inner.body.logs[shard].settled);
+        inner.handle(shard, Event::NotDurable(lsn));
         inner.settle();
     }
 
     /// The logs work again and have taken what they had refused.
     pub fn logs_recover(&self, complete: bool) {
+        let shards = self.0.borrow().shards.len();
+        (0..shards).for_each(|shard| self.recovers_on(shard, complete));
+    }
+
+    /// One shard's log works again.
+    pub fn recovers_on(&self, shard: usize, complete: bool) {
         let mut inner = self.0.borrow_mut();
-        for shard in 0..inner.shards.len() {
-            inner.body.logs[shard].held_back.clear();
-            inner.handle(shard, Event::Recovered { complete });
-        }
+        inner.body.logs[shard].recover(complete);
+        inner.handle(shard, Event::Recovered { complete });
         inner.settle();
     }
 
@@ -424,6 +432,8 @@ impl Inner {
         let mut restores = Vec::new();
         for log in &mut self.body.logs {
             log.pending.clear();
+            log.refused.clear();
+            log.held_back.clear();
             log.settled = 0;
             let mut restore = Restore::default();
             let mut records: Vec<_> = log.live.iter().collect();

@@ -221,6 +221,10 @@ impl Output for Body {
         self.durability.as_ref().is_some_and(|durability| durability.is_held_back(id))
     }
 
+    fn is_in_log(&self, id: RecordId) -> bool {
+        self.durability.as_ref().is_some_and(|durability| durability.is_in_log(id))
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         let log_type = wording::log_type(&notice);
         let wanted = self.logger.is_on(log_type)
