@@ -59,7 +59,8 @@ impl World {
             .sum();
         let delivered = self.history.copies[first_copy..]
             .iter()
-            .filter(|copy| copy.is_new && copy.message.is_some())
+            .filter(|copy| copy.is_new || self.history.meets_an_open_identifier(copy))
+            .filter(|copy| copy.message.is_some())
             .count();
         let after = self.broker.stats();
         let dropped = (after.dropped_total() - before.dropped_total()) as usize;

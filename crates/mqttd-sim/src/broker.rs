@@ -51,6 +51,7 @@ pub(crate) struct Broker {
     pub(crate) acl: usize,
     pub(crate) trap: Option<Trap>,
     pub(crate) is_slow: bool,
+    /// Since when syncs fail, in this life and those before it.
     pub(crate) sync_failed_at: Option<u64>,
     /// A disk has refused something in this life.
     pub(crate) had_trouble: bool,
@@ -97,7 +98,6 @@ impl Broker {
         history.note(self.now, Fact::Starts);
         let count = self.scene.shards;
         self.trap = None;
-        self.sync_failed_at = None;
         self.had_trouble = false;
         self.refuses_since = None;
         let mut restores = Vec::new();
@@ -136,6 +136,8 @@ impl Broker {
         for (body, restore) in self.bodies.iter_mut().flatten().zip(restores) {
             restore.finish(&mut body.shard, now, &mut body.out);
         }
+        // What an earlier life could not bring to the device is there once a start has synced it.
+        self.sync_failed_at = self.sync_failed_at.filter(|_| self.has_failed_store());
         self.collect_lines(history);
         // The shards have spoken before the first connection is accepted.
         for shard in 0..usize::from(count) {

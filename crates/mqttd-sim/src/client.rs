@@ -2,7 +2,7 @@
 //! answers what it is sent, and forgets when it must. Every packet of the broker goes through
 //! `mqtt-proto`'s machine of the Client's side, so that a broker that breaks the protocol is seen.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use mqtt_proto::codec::Frame;
 use mqtt_proto::connection::{ClientConnection, Due, Opening, Phase, Received};
@@ -57,8 +57,8 @@ pub(crate) struct Client {
     outgoing: VecDeque<Outgoing>,
     /// Messages that wait for room in the window.
     todo: VecDeque<usize>,
-    /// QoS 2 identifiers of the Server's that are open.
-    open: BTreeSet<u16>,
+    /// QoS 2 identifiers of the Server's that are open, and the copy that each came with.
+    open: BTreeMap<u16, usize>,
     asked: BTreeMap<u16, Asked>,
     next_id: u16,
     pub(crate) era: usize,
@@ -107,7 +107,7 @@ impl Client {
             held: Vec::new(),
             outgoing: VecDeque::new(),
             todo: VecDeque::new(),
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_id: 0,
             era: 0,
@@ -216,6 +216,8 @@ impl Client {
             }
         }
         self.era += 1;
+        let admitted_at = self.link.and_then(|link| history.connections[link].admitted_at);
+        history.eras.push((who, self.era, admitted_at.unwrap_or(now)));
         self.outgoing.clear();
         self.todo.clear();
         self.open.clear();
@@ -290,6 +292,7 @@ impl Client {
         let place = history.note(now, Fact::Publishes { who: self.who, message, dup });
         let sent = &mut history.sent[message];
         sent.is_repeated |= dup;
+        sent.attempts.push(now);
         if !dup {
             sent.first = place;
             sent.first_at = now;
@@ -473,7 +476,9 @@ impl Client {
                 self.outgoing.retain(|outgoing| outgoing.id != ack.packet_id.get());
             }
             Received::Pubrel(ack) => {
-                self.open.remove(&ack.packet_id.get());
+                if let Some(copy) = self.open.remove(&ack.packet_id.get()) {
+                    history.copies[copy].released_at = Some(self.written_at);
+                }
                 self.answers(PacketType::Pubcomp, ack.packet_id.get(), link, now);
             }
             Received::Suback(suback) => {
@@ -641,11 +646,14 @@ impl Client {
         now: u64,
         history: &mut History,
     ) {
-        let is_new = qos < QoS::ExactlyOnce || self.open.insert(id);
         let payload = String::from_utf8_lossy(payload).into_owned();
         let number =
             payload.strip_prefix('m').and_then(|rest| rest.split('.').next()?.parse().ok());
         let copy = history.copies.len();
+        let is_new = qos < QoS::ExactlyOnce || !self.open.contains_key(&id);
+        if qos == QoS::ExactlyOnce {
+            self.open.entry(id).or_insert(copy);
+        }
         history.note(now, Fact::Receives { who: self.who, copy });
         history.copies.push(Copy {
             who: self.who,
@@ -659,6 +667,7 @@ impl Client {
             at: now,
             written_at: self.written_at,
             shard: link.shard as u8,
+            released_at: None,
         });
         match qos {
             QoS::AtMostOnce => {}

@@ -6,6 +6,9 @@ use std::fmt::{self, Write as _};
 
 use mqtt_proto::QoS;
 
+/// Longest time until the broker has read what a Client has sent.
+const READ_MILLIS_MAX: u64 = 1000;
+
 /// A place in the history: larger is later.
 pub(crate) type Place = usize;
 
@@ -102,6 +105,8 @@ pub(crate) struct Sent {
     /// When its first byte was handed to the network.
     pub(crate) first: Place,
     pub(crate) first_at: u64,
+    /// When it was sent, each time.
+    pub(crate) attempts: Vec<u64>,
     /// It was sent again with DUP.
     pub(crate) is_repeated: bool,
     /// PUBACK or PUBREC without an error.
@@ -126,6 +131,8 @@ pub(crate) struct Copy {
     /// When the shard wrote it into its output, and which shard.
     pub(crate) written_at: u64,
     pub(crate) shard: u8,
+    /// QoS 2: when the shard wrote the PUBREL that ended it for the Client.
+    pub(crate) released_at: Option<u64>,
 }
 
 /// A subscription as its Client knows it.
@@ -196,8 +203,12 @@ pub struct History {
     pub(crate) refusals: Vec<(u64, u64)>,
     /// Clients that asked for a shared subscription.
     pub(crate) asked_shared: std::collections::BTreeSet<usize>,
+    /// When a shard began a session of a Client: who, which one.
+    pub(crate) eras: Vec<(usize, usize, u64)>,
     /// When a Client, in which session, sent a SUBSCRIBE.
     pub(crate) asked: Vec<(usize, usize, Place)>,
+    /// Whether a refusal can be told, by Client: 5.0 has words for it.
+    pub(crate) is_told: Vec<bool>,
     /// Maximum Packet Size, by Client.
     pub(crate) packet_max: Vec<Option<u32>>,
     /// When the fresh Client asked for what is retained.
@@ -231,6 +242,37 @@ impl History {
         self.deaths.iter().any(|death| death.at >= at && death.safe_until < at)
     }
 
+    /// When the message was acknowledged, if no crash may have taken what that promised.
+    pub(crate) fn kept(&self, sent: &Sent) -> Option<(Place, u64)> {
+        sent.kept.filter(|(_, at)| !self.may_be_lost(*at) && !self.may_pass_for_known(sent, *at))
+    }
+
+    /// Each shard has a log of its own, and a crash that takes something takes ends of different
+    /// length from them. The publisher's shard may still know that it took a QoS 2 message which is
+    /// lost on others: when it comes again, it passes for one that has arrived.
+    fn may_pass_for_known(&self, sent: &Sent, kept_at: u64) -> bool {
+        let shards = self.acls.len();
+        shards > 1
+            && sent.qos == QoS::ExactlyOnce
+            && self.deaths.iter().any(|death| {
+                let is_before = |attempt: &u64| {
+                    *attempt <= death.at && death.safe_until <= attempt + READ_MILLIS_MAX
+                };
+                death.at <= kept_at
+                    && death.safe_until < death.at
+                    && sent.attempts.iter().any(is_before)
+            })
+    }
+
+    /// A new message that its Client takes for a repetition, of which there is one in 65,535: after
+    /// a crash that took something identifiers go on elsewhere, and the Client may hold that one.
+    pub(crate) fn meets_an_open_identifier(&self, copy: &Copy) -> bool {
+        let is_same = |other: &Copy| other.who == copy.who && other.message == copy.message;
+        !copy.is_new
+            && self.is_lossy()
+            && !self.copies.iter().any(|other| other.is_new && is_same(other))
+    }
+
     /// What the broker noted at this time may have been forgotten with a crash, though nobody was
     /// promised that it is kept.
     pub(crate) fn may_be_forgotten(&self, at: u64) -> bool {
@@ -243,11 +285,27 @@ impl History {
     }
 
     /// Some log refused the message while its publisher waited for the answer, and it was sent
-    /// again: that is a new attempt wherever the refusal could not be told (`durability.md`).
+    /// again. That is a new attempt with QoS 1; with QoS 2 if a 5.0 Client was told of the refusal
+    /// and its connection broke before it heard that, and if the broker died meanwhile, for what a
+    /// log refuses is known to memory only (`durability.md`).
     pub(crate) fn is_new_attempt(&self, message: usize) -> bool {
         let sent = &self.sent[message];
         let kept_at = sent.kept.map_or(u64::MAX, |(_, at)| at);
-        sent.is_repeated && self.was_refusing(sent.first_at, kept_at)
+        let died = |death: &Death| death.at >= sent.first_at && death.at <= kept_at;
+        sent.is_repeated
+            && self.was_refusing(sent.first_at, kept_at)
+            && (sent.qos < QoS::ExactlyOnce
+                || self.is_told.get(sent.publisher) == Some(&true)
+                || self.deaths.iter().any(died))
+    }
+
+    /// The oldest session of the Client that may be the broker's idea of this one: a crash may have
+    /// forgotten that a clean start ended it, for CONNACK does not wait for the log.
+    pub(crate) fn oldest_era(&self, who: usize, era: usize) -> usize {
+        let begun = |era| self.eras.iter().find(|(of, number, _)| (*of, *number) == (who, era));
+        let is_forgotten =
+            |era: &usize| begun(*era).is_some_and(|(.., at)| self.may_be_forgotten(*at));
+        (1..=era).rev().take_while(is_forgotten).last().map_or(era, |first| first - 1)
     }
 
     /// Some crash took something with it that had been promised.

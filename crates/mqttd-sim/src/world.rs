@@ -94,6 +94,7 @@ impl World {
         let mut clients: Vec<_> = (0..=FRESH).map(|who| Client::new(who, scene.people)).collect();
         clients[FRESH].name = "fresh".into();
         clients[FRESH].persists = false;
+        history.is_told = clients.iter().map(|client| client.version == Version::V5).collect();
         history.packet_max = clients.iter().map(Client::packet_max).collect();
         let mut broker = Broker::new(scene.clone(), plan.seed);
         broker.start(&mut history).expect("an empty disk can be opened");
@@ -249,6 +250,7 @@ impl World {
             clears,
             first: usize::MAX,
             first_at: u64::MAX,
+            attempts: Vec::new(),
             is_repeated: false,
             kept: None,
         });
@@ -570,6 +572,7 @@ impl World {
             {
                 self.history.copies.push(Copy {
                     who: ROGUE,
+                    released_at: None,
                     era: 0,
                     message: None,
                     topic: publish.topic.into(),

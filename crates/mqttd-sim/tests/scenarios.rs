@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers from outside")]
 
+use mqtt_proto::QoS;
 use mqttd_sim::{Crash, DiskFault, Level, Plan, Scene, Step, plan, run};
 
 /// A scene with nothing special, and a level.
@@ -96,6 +97,73 @@ fn a_topic_cleared_twice_while_the_log_refuses_is_not_back_after_its_answer() {
             steps.push(Step::Pass { millis: 20 });
         }
         steps.push(crash(Crash::Killed));
+        keeps_every_promise(Scene { shards, people, ..scene(Level::Process) }, steps);
+    }
+}
+
+/// A start finds messages whose exchange was cut, in logs that refuse: once they have recovered the
+/// other shards are told that it is over, and nothing stays in any log.
+#[test]
+fn what_a_start_has_to_tell_the_other_shards_outlives_a_log_that_refuses() {
+    let seed = 16657;
+    let subscribe = |who, filter, qos| Step::Subscribe { who, filter, qos, no_local: false };
+    let (twice, once) = (QoS::ExactlyOnce, QoS::AtLeastOnce);
+    let steps = vec![
+        Step::Connect { who: 0, clean: false, will_delay: 0 },
+        Step::Connect { who: 3, clean: false, will_delay: 0 },
+        Step::Connect { who: 1, clean: false, will_delay: 1 },
+        Step::Pass { millis: 81 },
+        subscribe(3, 2, twice),
+        subscribe(0, 1, twice),
+        subscribe(1, 1, once),
+        Step::Publish { who: 3, topic: 0, qos: twice, bytes: 3000, expires: false },
+        Step::Pass { millis: 3 },
+        Step::Disk { fault: DiskFault::ReadOnly },
+        Step::Pass { millis: 86 },
+        Step::Crash { how: Crash::Killed, away: 12, jump: 0, flips: None },
+        Step::Pass { millis: 55 },
+    ];
+    // The order of turns in which it happened.
+    let people = 5_829_524_041_293_625_263;
+    let small = Scene { inflight_max: 2, queue_max: Some(7), ..scene(Level::Sync) };
+    let scene = Scene { shards: 2, people, sync_millis: 40, ..small };
+    let report = run(&Plan { seed, scene, steps });
+    let text = report.history.to_string();
+    assert!(text.contains("can be written again"), "no log has recovered\n{text}");
+    assert_eq!(report.failure, None, "{text}");
+}
+
+/// QoS 2 from Clients of both versions to sessions on other shards while the logs refuse for a
+/// while; half of the publishers lose their connections in between.
+#[test]
+fn what_other_shards_logs_refuse_for_a_while_comes_once() {
+    for (shards, people) in (1..=3).flat_map(|shards| (0..8).map(move |people| (shards, people))) {
+        let mut steps = Vec::new();
+        for who in 0..5 {
+            steps.push(Step::Connect { who, clean: false, will_delay: 0 });
+            steps.push(Step::Pass { millis: 20 });
+            let qos = QoS::ExactlyOnce;
+            steps.push(Step::Subscribe { who, filter: 2, qos, no_local: false });
+        }
+        steps.push(Step::Pass { millis: 100 });
+        let publish = |who| Step::Publish {
+            who,
+            topic: who % 5,
+            qos: QoS::ExactlyOnce,
+            bytes: 40,
+            expires: false,
+        };
+        steps.push(Step::Disk { fault: DiskFault::Full(200) });
+        for _ in 0..3 {
+            steps.extend((0..5).map(publish));
+            steps.push(Step::Pass { millis: 5 });
+        }
+        steps.extend([0, 1].map(|who| Step::Connect { who, clean: false, will_delay: 0 }));
+        steps.push(Step::Pass { millis: 50 });
+        steps.push(Step::Heal);
+        steps.push(Step::Pass { millis: 3000 });
+        steps.extend((0..5).map(publish));
+        steps.push(Step::Pass { millis: 100 });
         keeps_every_promise(Scene { shards, people, ..scene(Level::Process) }, steps);
     }
 }

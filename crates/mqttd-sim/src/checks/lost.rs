@@ -14,17 +14,19 @@ pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
     }
     let mut missing = Vec::new();
     for (number, sent) in history.sent.iter().enumerate() {
-        let Some((_, kept_at)) = sent.kept.filter(|_| is_promised(scene, sent)) else { continue };
+        if !is_promised(scene, sent) || history.kept(sent).is_none() {
+            continue;
+        }
         let receivers = history.subscriptions.iter().filter(|subscription| {
             promises(subscription, sent)
-                && !history.may_be_lost(kept_at)
                 && !history.may_be_lost(subscription.since_at)
                 && is_allowed(scene, subscription.who, &sent.topic)
                 && fits(history, subscription.who, sent)
         });
         for Subscription { who, era, filter, .. } in receivers {
             // What its session takes for a repetition, the Client does not take at all.
-            let is_it = |copy: &Copy| copy.is_new && copy.message == Some(number);
+            let is_taken = |copy: &Copy| copy.is_new || history.meets_an_open_identifier(copy);
+            let is_it = |copy: &Copy| copy.message == Some(number) && is_taken(copy);
             let mut heard = history.copies.iter().filter(|copy| is_it(copy));
             if !heard.any(|copy| copy.who == *who && copy.era == *era) {
                 missing.push(format!("c{who} never got m{number} on {} ({filter})", sent.topic));

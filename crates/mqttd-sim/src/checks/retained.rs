@@ -25,13 +25,13 @@ fn owner(topic: &str) -> Option<usize> {
     topic.strip_prefix("r/")?.parse().ok()
 }
 
-/// Number of the publisher's last message that was acknowledged before this place, at a time of
-/// which no crash takes anything.
+/// Number of the publisher's last message that was acknowledged before this place, and that no
+/// crash may have taken.
 fn last_kept(history: &History, publisher: usize, before: usize) -> Option<usize> {
     let all = history.sent.iter().enumerate().filter(|(_, sent)| {
         sent.publisher == publisher
             && sent.retain
-            && sent.kept.is_some_and(|(place, at)| place < before && !history.may_be_lost(at))
+            && history.kept(sent).is_some_and(|(place, _)| place < before)
     });
     all.map(|(number, _)| number).max()
 }
@@ -40,8 +40,10 @@ fn check_copy(history: &History, copy: &Copy) -> Result<(), String> {
     let Some(publisher) = owner(&copy.topic) else {
         return Err(format!("c{} got {} as retained on {}", copy.who, copy.payload, copy.topic));
     };
-    // What was sent for an earlier SUBSCRIBE may come late, or again on another connection.
-    let asks = history.asked.iter().filter(|(who, era, _)| (*who, *era) == (copy.who, copy.era));
+    // What was sent for an earlier SUBSCRIBE may come late, or again on another connection; also one
+    // of a session before, if a crash has forgotten its end.
+    let eras = history.oldest_era(copy.who, copy.era)..=copy.era;
+    let asks = history.asked.iter().filter(|(who, era, _)| *who == copy.who && eras.contains(era));
     let Some(first) = asks.map(|(.., place)| *place).min() else {
         return Err(format!("c{} got {} and had not subscribed", copy.who, copy.payload));
     };

@@ -53,7 +53,7 @@ pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
 fn is_watched(history: &History, at: u64) -> bool {
     history.subscriptions.iter().any(|subscription| {
         let since = subscription.since_at;
-        subscription.who == WATCHER && since <= at && !history.may_be_lost(since)
+        subscription.who == WATCHER && since < at && !history.may_be_lost(since)
     })
 }
 
@@ -104,7 +104,9 @@ impl Due {
         let survives = death.is_none_or(|death| death.at > from + SLACK_MILLIS);
         let jumped = history.deaths.iter().any(|d| d.at >= ended && d.at <= from);
         let from = if jumped { ended } else { from };
-        let must = survives && from + SLACK_MILLIS < history.ended_at;
+        // Who comes back in the very millisecond may be a little early or a little late.
+        let is_race = back == Some((due, false)) && delay > 0;
+        let must = survives && !is_race && from + SLACK_MILLIS < history.ended_at;
         Some(Self { from, must, ended, back: back.map(|(at, _)| at) })
     }
 
