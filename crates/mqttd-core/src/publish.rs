@@ -426,8 +426,8 @@ impl Shard {
     }
 
     /// A start has found the identifier in the log, and the Client uses it for a message that it
-    /// sends for the first time [MQTT-3.3.1-1] [MQTT-2.2.1-3]: what ended the exchange before, PUBREL
-    /// or a refusal, has been lost with the end of the broker, and this is no repetition.
+    /// sends for the first time [MQTT-3.3.1-1] [MQTT-2.2.1-3]: what ended the exchange before,
+    /// PUBREL or a refusal, has been lost with the end of the broker, and this is no repetition.
     fn forget_lost_pubrel<O: Output>(
         &mut self,
         key: SessionKey,

@@ -297,7 +297,7 @@ impl Client {
             sent.first = place;
             sent.first_at = now;
         }
-        let payload = if sent.clears { Vec::new() } else { payload_of(message, sent.bytes) };
+        let payload = if sent.clears { Vec::new() } else { packets::payload(message, sent.bytes) };
         let (topic, how) = (sent.topic.clone(), (sent.qos, sent.retain, dup));
         let expires = sent.expires;
         packets::publish((&topic, &payload), how, id, expires, |packet| {
@@ -698,11 +698,4 @@ impl Client {
         };
         self.write(link, &packet, now);
     }
-}
-
-/// The payload of a message: its number, and so many bytes more.
-pub(crate) fn payload_of(message: usize, bytes: usize) -> Vec<u8> {
-    let mut payload = format!("m{message}.").into_bytes();
-    payload.resize(payload.len() + bytes, b'-');
-    payload
 }

@@ -143,3 +143,10 @@ pub(crate) fn disconnect(version: Version, with_will: bool) -> Packet<'static> {
     };
     Packet::Disconnect(Disconnect::new(reason))
 }
+
+/// The payload of a message: its number, and so many bytes more.
+pub(crate) fn payload(message: usize, bytes: usize) -> Vec<u8> {
+    let mut all = format!("m{message}.").into_bytes();
+    all.resize(all.len() + bytes, b'-');
+    all
+}

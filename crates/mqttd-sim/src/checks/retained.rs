@@ -40,8 +40,8 @@ fn check_copy(history: &History, copy: &Copy) -> Result<(), String> {
     let Some(publisher) = owner(&copy.topic) else {
         return Err(format!("c{} got {} as retained on {}", copy.who, copy.payload, copy.topic));
     };
-    // What was sent for an earlier SUBSCRIBE may come late, or again on another connection; also one
-    // of a session before, if a crash has forgotten its end.
+    // What was sent for an earlier SUBSCRIBE may come late, or again on another connection; also
+    // for one of a session before, if a crash has forgotten its end.
     let eras = history.oldest_era(copy.who, copy.era)..=copy.era;
     let asks = history.asked.iter().filter(|(who, era, _)| *who == copy.who && eras.contains(era));
     let Some(first) = asks.map(|(.., place)| *place).min() else {

@@ -22,8 +22,8 @@ pub(super) fn check(scene: &Scene, history: &History) -> Result<(), String> {
             continue;
         }
         let before = seen.entry((copy.who, copy.era, message)).or_default();
-        // A QoS 2 message goes out before the device has what is noted of that, and PUBREL before it
-        // has that the Client was told to forget the identifier.
+        // A QoS 2 message goes out before the device has what is noted of that, and PUBREL before
+        // it has that the Client was told to forget the identifier.
         let is_forgotten = |copy: &&Copy| {
             let mut times = [Some(copy.written_at), copy.released_at].into_iter().flatten();
             sent.qos > QoS::AtMostOnce && times.any(|at| history.may_be_forgotten(at))
