@@ -650,10 +650,7 @@ impl Client {
         let number =
             payload.strip_prefix('m').and_then(|rest| rest.split('.').next()?.parse().ok());
         let copy = history.copies.len();
-        let is_new = qos < QoS::ExactlyOnce || !self.open.contains_key(&id);
-        if qos == QoS::ExactlyOnce {
-            self.open.entry(id).or_insert(copy);
-        }
+        let is_new = qos < QoS::ExactlyOnce || *self.open.entry(id).or_insert(copy) == copy;
         history.note(now, Fact::Receives { who: self.who, copy });
         history.copies.push(Copy {
             who: self.who,
