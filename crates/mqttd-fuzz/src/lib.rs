@@ -1,7 +1,7 @@
-//! One entry for each thing that parses a file or a stranger's bytes outside of `mqtt-proto`, which
-//! has targets of its own. An entry takes any bytes, must not panic, and checks what has to hold
-//! for all of them. `fuzz/` drives them with cargo-fuzz, `tests/smoke.rs` with a seeded loop on
-//! stable.
+//! One entry for each thing that parses a file or a stranger's bytes. Those of `mqtt-proto` are
+//! targets of its own; their files are compiled in here too. An entry takes any bytes, must not
+//! panic, and checks what has to hold for all of them. `fuzz/` drives them with cargo-fuzz,
+//! `tests/smoke.rs` with a seeded loop on stable.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -11,6 +11,7 @@ mod corpus;
 mod dynsec;
 mod import;
 mod log;
+mod packets;
 mod socks;
 mod tools;
 mod websocket;
@@ -28,6 +29,7 @@ pub use corpus::corpus;
 pub use dynsec::{dynsec_commands, dynsec_file};
 pub use import::store_import;
 pub use log::{mosquitto_db, store_recovery, store_segment};
+pub use packets::{connection, decode, roundtrip, split, trie};
 pub use socks::socks5_answer;
 pub use tools::output_format;
 pub use wire::{http_request, proxy_header, websocket_frames};
@@ -36,7 +38,7 @@ pub use wire::{http_request, proxy_header, websocket_frames};
 pub type Entry = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const ENTRIES: [Entry; 16] = [
+pub const ENTRIES: [Entry; 21] = [
     ("mosquitto_conf", mosquitto_conf, conf::seeds),
     ("password_file", password_file, access::password_seeds),
     ("acl_file", acl_file, access::acl_seeds),
@@ -53,4 +55,9 @@ pub const ENTRIES: [Entry; 16] = [
     ("dynsec_commands", dynsec_commands, dynsec::command_seeds),
     ("store_import", store_import, import::seeds),
     ("socks5_answer", socks5_answer, socks::seeds),
+    ("decode", decode, packets::packet_seeds),
+    ("roundtrip", roundtrip, packets::packet_seeds),
+    ("split", split, packets::stream_seeds),
+    ("connection", connection, packets::stream_seeds),
+    ("trie", trie, packets::trie_seeds),
 ];
