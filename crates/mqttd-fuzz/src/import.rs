@@ -22,6 +22,10 @@ mod json;
 mod layout;
 
 #[allow(dead_code, unreachable_pub, missing_docs, clippy::all, reason = "another crate's file")]
+#[path = "../../mqttd/src/store_tool/legal.rs"]
+mod legal;
+
+#[allow(dead_code, unreachable_pub, missing_docs, clippy::all, reason = "another crate's file")]
 #[path = "../../mqttd/src/store_tool/lines.rs"]
 mod lines;
 

@@ -7,6 +7,7 @@ mod check;
 mod files;
 mod json;
 mod layout;
+mod legal;
 mod lines;
 mod mosquitto;
 mod mosquitto_db;

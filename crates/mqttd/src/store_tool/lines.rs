@@ -8,6 +8,7 @@ use mqttd_core::SHARDS_MAX;
 
 use super::files::Kept;
 use super::json::{FORMAT, Line};
+use super::legal;
 
 /// What an export holds.
 pub(super) struct Export {
@@ -19,7 +20,7 @@ pub(super) struct Export {
 /// Reads all lines.
 ///
 /// # Errors
-/// A line that holds no record, with its number; no line that says what this is.
+/// A line that holds no record, or one that no broker writes, with its number; no line that says what this is.
 pub(super) fn read(mut input: impl BufRead) -> anyhow::Result<Export> {
     let mut records = Vec::new();
     let mut found = None;
@@ -32,7 +33,10 @@ pub(super) fn read(mut input: impl BufRead) -> anyhow::Result<Export> {
         let place = || format!("line {number}");
         let line: Line = serde_json::from_str(&text).with_context(place)?;
         match line.record().with_context(place)? {
-            Some(record) => records.push(record),
+            Some((id, body)) => {
+                legal::check(&body).with_context(place)?;
+                records.push((id, body));
+            }
             None => {
                 let Line::Store { format, shards } = line else {
                     bail!("line {number} holds no record");
