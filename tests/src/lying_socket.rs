@@ -1,5 +1,5 @@
-//! A broker whose sockets lie: `tests/c/receive.c`, loaded into its process, so that what serves one
-//! connection panics.
+//! A broker whose sockets lie: `tests/c/receive.c`, loaded into its process, so that what serves
+//! one connection panics.
 
 use crate::Broker;
 use crate::preload::Preload;

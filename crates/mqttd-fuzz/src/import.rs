@@ -59,26 +59,38 @@ pub fn store_import(bytes: &[u8]) {
     }
 }
 
+/// Lines of an export, each broken where it is too long to be read.
+const LINES: [&str; 13] = [
+    r#"{"kind":"store","format":1,"shards":2}"#,
+    r#"{"kind":"session","id":"0:1","client_id":"a","listener":0,
+        "expiry_seconds":4294967295,"offline_since":5}"#,
+    r#"{"kind":"session","id":"1:1","client_id":"b","username":"u","listener":0,
+        "expiry_seconds":60}"#,
+    r#"{"kind":"subscription","id":"0:2","session":"0:1","filter":"a/#","options":1,
+        "identifier":7,"replays":true}"#,
+    r#"{"kind":"message","id":"0:3","message":{"topic":"a/b","payload":"eA==","properties":"",
+        "qos":2,"publisher":"1:1","expires_at":9999999},
+        "origin":{"exchange":"1:9","packet_id":3},
+        "entries":[{"session":"0:1","qos":2,"identifiers":"Cwc="},
+        {"session":"1:1","qos":1,"share":"$share/g/a"}]}"#,
+    r#"{"kind":"sent","id":"0:4","session":"0:1","packet_id":2,"message":"0:3","entry":0}"#,
+    r#"{"kind":"done","id":"0:5","message":"0:3","entry":1}"#,
+    r#"{"kind":"released","id":"0:6","session":"0:1","packet_id":3}"#,
+    r#"{"kind":"received","id":"1:4","session":"1:1","packet_id":3,"exchange":"1:9"}"#,
+    r#"{"kind":"settled","id":"1:5","exchange":"1:8"}"#,
+    r#"{"kind":"begun","id":"1:6","session":"1:1","packet_id":4,"content":77,
+        "sessions":["0:1"],"shares":["$share/g/a"]}"#,
+    r#"{"kind":"retained","id":"0:7","message":{"topic":"a/r","payload":"cg==","qos":1,
+        "retain":true},"source":{"client_id":"b","username":"u","listener":0}}"#,
+    r#"{"kind":"will","id":"0:8","session":"0:1","due":50,
+        "message":{"topic":"w","payload":"","qos":0}}"#,
+];
+
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let store = r#"{"kind":"store","format":1,"shards":2}"#;
-    let session = r#"{"kind":"session","id":"0:1","client_id":"a","listener":0,"expiry_seconds":4294967295,"offline_since":5}"#;
-    let other = r#"{"kind":"session","id":"1:1","client_id":"b","username":"u","listener":0,"expiry_seconds":60}"#;
-    let subscription = r#"{"kind":"subscription","id":"0:2","session":"0:1","filter":"a/#","options":1,"identifier":7,"replays":true}"#;
-    let message = r#"{"kind":"message","id":"0:3","message":{"topic":"a/b","payload":"eA==","properties":"","qos":2,"publisher":"1:1","expires_at":9999999},"origin":{"exchange":"1:9","packet_id":3},"entries":[{"session":"0:1","qos":2,"identifiers":"Cwc="},{"session":"1:1","qos":1,"share":"$share/g/a"}]}"#;
-    let exchange = r#"{"kind":"sent","id":"0:4","session":"0:1","packet_id":2,"message":"0:3","entry":0}
-{"kind":"done","id":"0:5","message":"0:3","entry":1}
-{"kind":"released","id":"0:6","session":"0:1","packet_id":3}
-{"kind":"received","id":"1:4","session":"1:1","packet_id":3,"exchange":"1:9"}
-{"kind":"settled","id":"1:5","exchange":"1:8"}"#;
-    let begun = r#"{"kind":"begun","id":"1:6","session":"1:1","packet_id":4,"content":77,"sessions":["0:1"],"shares":["$share/g/a"]}"#;
-    let retained = r#"{"kind":"retained","id":"0:7","message":{"topic":"a/r","payload":"cg==","qos":1,"retain":true},"source":{"client_id":"b","username":"u","listener":0}}"#;
-    let will = r#"{"kind":"will","id":"0:8","session":"0:1","due":50,"message":{"topic":"w","payload":"","qos":0}}"#;
-    let all = [store, session, other, subscription, message, exchange, begun, retained, will];
-    let one_shard = store.replace('2', "1");
-    vec![
-        all.join("\n").into_bytes(),
-        [&one_shard, session, subscription, message].join("\n").into_bytes(),
-        [session, other, message, begun, store].join("\n").into_bytes(),
-        [store, retained, will].join("\n").into_bytes(),
-    ]
+    let lines = LINES.map(|line| line.lines().map(str::trim).collect::<String>());
+    let one_shard = lines[0].replace('2', "1");
+    let some = [&[one_shard][..], &lines[1..2], &lines[3..5]].concat();
+    [lines.to_vec(), some, [&lines[1..], &lines[..1]].concat()]
+        .map(|lines| lines.join("\n").into_bytes())
+        .to_vec()
 }

@@ -1,5 +1,5 @@
-//! What `mqtt-proto` is attacked with: the files of its own targets, compiled in here as they are, so
-//! that stable Rust asks them in each test run.
+//! What `mqtt-proto` is attacked with: the files of its own targets, compiled in here as they are,
+//! so that stable Rust asks them in each test run.
 
 #[path = "../../mqtt-proto/fuzz/attack/connection.rs"]
 mod connection;

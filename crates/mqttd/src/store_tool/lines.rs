@@ -20,7 +20,8 @@ pub(super) struct Export {
 /// Reads all lines.
 ///
 /// # Errors
-/// A line that holds no record, or one that no broker writes, with its number; no line that says what this is.
+/// A line that holds no record, or one that no broker writes, with its number; no line that says
+/// what this is.
 pub(super) fn read(mut input: impl BufRead) -> anyhow::Result<Export> {
     let mut records = Vec::new();
     let mut found = None;
