@@ -151,10 +151,12 @@ impl Answer {
         }
     }
 
-    /// PUBREC that says yes.
-    fn is_good_pubrec(&self) -> bool {
-        let Self::Ack { packet_type, reason, .. } = self else { return false };
-        *packet_type == PacketType::Pubrec && !reason.is_error()
+    /// Whose PUBREC it is, when it is one that says yes.
+    fn good_pubrec(&self) -> Option<PacketIdentifier> {
+        let Self::Ack { packet_type: PacketType::Pubrec, packet_id, reason } = self else {
+            return None;
+        };
+        (!reason.is_error()).then_some(*packet_id)
     }
 }
 
@@ -308,7 +310,7 @@ impl Shard {
     }
 
     /// The answer has waited for its turn.
-    fn release_answer<O: Output>(&mut self, held: Held, out: &mut O) {
+    fn release_answer<O: Output>(&mut self, mut held: Held, out: &mut O) {
         let Held { session: to, epoch, .. } = held;
         let session = self.sessions.find_mut(to.key).filter(|session| session.uid == to.uid);
         let online = session.and_then(|session| session.online.as_mut());
@@ -322,20 +324,26 @@ impl Shard {
             }
         }
         // The answer to a repetition shares the fate of the first.
-        let (_, packet_id) = held.answer.names();
-        let is_pubrec = held.answer.is_good_pubrec();
-        if is_pubrec && self.held.stalled.asks_again(to.uid, packet_id, epoch) {
+        if !self.held.stalled.is_empty() {
+            let repeated = held.answer.good_pubrec();
+            if repeated.is_some_and(|id| self.held.stalled.asks_again(to.uid, id, epoch)) {
+                return;
+            }
+        }
+        // Hardly ever; the others are spared the copies.
+        if held.refusal.may_pass() && self.can_wait(&held, out) {
+            if let Some(mut held) = self.held.stalled.push(held) {
+                self.give_answer(&mut held, out);
+            }
             return;
         }
-        let due = if self.can_wait(&held, out) { self.held.stalled.push(held) } else { Some(held) };
-        if let Some(held) = due {
-            self.give_answer(held, out);
-        }
+        self.give_answer(&mut held, out);
     }
 
     /// Nothing is waited for any more: what the answer says is true, or it says no.
-    pub(crate) fn give_answer<O: Output>(&mut self, held: Held, out: &mut O) {
-        let Held { refusal, received, session: to, epoch, mut answer, .. } = held;
+    #[inline]
+    pub(crate) fn give_answer<O: Output>(&mut self, held: &mut Held, out: &mut O) {
+        let Held { refusal, received, session: to, epoch, ref mut answer, .. } = *held;
         if let Some(origin) = received {
             self.exchanges.is_over(origin.exchange);
         }
@@ -346,17 +354,16 @@ impl Shard {
         let online = session.online.as_ref().filter(|online| online.epoch == epoch);
         let version = online.map(|online| online.version);
         // The answer to a repetition shares the fate of the first.
-        let (_, packet_id) = answer.names();
-        let is_void = answer.is_good_pubrec() && !session.receiver.contains(packet_id);
+        let is_void = answer.good_pubrec().is_some_and(|id| !session.receiver.contains(id));
         let failed = is_void || !refusal.is_none();
-        let can_say = !failed || self.take_back(key, &mut answer, out);
+        let can_say = !failed || self.take_back(key, answer, out);
         // 3.x has words for a refused SUBSCRIBE only: the Client is left without the answer.
         let has_words = |version: Version| {
             let is_suback = matches!(answer, Answer::Suback { .. });
             version.has_properties() || is_suback && version == Version::V311
         };
         if version.is_some_and(|version| can_say && (!failed || has_words(version))) {
-            self.write_answer(key, &answer, out);
+            self.write_answer(key, answer, out);
         }
         if let Answer::Suback { .. } = answer {
             self.pump_later.push(key);

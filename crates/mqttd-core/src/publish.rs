@@ -100,9 +100,6 @@ impl Shard {
             memory: self.settings.memory.clone(),
             ..Passing::internal(topic, publish.payload, publish.qos, publish.retain)
         };
-        if let Some(packet_id) = publish.packet_id.filter(|_| !publish.dup) {
-            self.forget_lost_pubrel(key, packet_id, out);
-        }
         match publish.packet_id {
             _ if is_control(topic) => self.receive_control(key, publish, &mut message, now, out),
             None => match self.refuses_message(key, &message, out) {
@@ -114,6 +111,9 @@ impl Shard {
                 }
             },
             Some(packet_id) if publish.qos == QoS::AtLeastOnce => {
+                if !publish.dup {
+                    self.forget_lost_pubrel(key, packet_id, out);
+                }
                 self.receive_qos1(key, packet_id, &mut message, now, out)
             }
             Some(packet_id) => {
@@ -148,7 +148,8 @@ impl Shard {
         let session = &mut self.sessions[key];
         let ack = |reason| Answer::Ack { packet_type: PacketType::Pubrec, packet_id, reason };
         let is_durable = session.is_persistent() && self.journal.is_on();
-        if session.receiver.contains(packet_id) {
+        let is_known = session.receiver.contains(packet_id);
+        if is_known && (dup || !self.forget_lost_pubrel(key, packet_id, out)) {
             if self.asks_again(key, packet_id, out) {
                 return Ok(());
             }
@@ -428,18 +429,21 @@ impl Shard {
     /// A start has found the identifier in the log, and the Client uses it for a message that it
     /// sends for the first time [MQTT-3.3.1-1] [MQTT-2.2.1-3]: what ended the exchange before,
     /// PUBREL or a refusal, has been lost with the end of the broker, and this is no repetition.
+    /// False when no start has found it.
     fn forget_lost_pubrel<O: Output>(
         &mut self,
         key: SessionKey,
         packet_id: PacketIdentifier,
         out: &mut O,
-    ) {
+    ) -> bool {
         let session = &mut self.sessions[key];
         let records = session.records.as_ref();
-        if records.is_some_and(|records| records.found.contains(&packet_id)) {
+        let is_found = records.is_some_and(|records| records.found.contains(&packet_id));
+        if is_found {
             session.receiver.refuse(packet_id);
             self.forget_received(key, packet_id, out);
         }
+        is_found
     }
 
     fn forget_received<O: Output>(

@@ -60,6 +60,11 @@ impl Stalled {
         None
     }
 
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// The Client asks again for a PUBREC that waits: it goes to this connection. False when none
     /// does.
     pub(crate) fn asks_again(
@@ -106,34 +111,31 @@ impl Shard {
     /// all but some messages.
     pub(crate) fn forgive<O: Output>(&mut self, log: ShardId, complete: bool, out: &mut O) {
         self.held.each(|held| held.recovered(log, complete));
-        for held in self.held.stalled.recovered(log, complete) {
+        for mut held in self.held.stalled.recovered(log, complete) {
             if held.refusal.is_none() && held.is_to_be_recorded() {
                 self.hold_again(held);
             } else {
-                self.give_answer(held, out);
+                self.give_answer(&mut held, out);
             }
         }
     }
 
-    /// Whether an answer that was refused waits until it is true.
+    /// Whether an answer that was refused, but may pass yet, waits until it is true.
     pub(crate) fn can_wait<O: Output>(&self, held: &Held, out: &O) -> bool {
         let Some(session) = self.sessions.find(held.session.key) else { return false };
         let online = session.online.as_ref().filter(|online| online.epoch == held.epoch);
         let version = online.map(|online| online.version);
         let has_no_word = version.is_some_and(|version| !version.has_properties());
-        held.refusal.may_pass()
-            && match &held.answer {
-                Answer::Ack { packet_type: PacketType::Puback, .. } => has_no_word,
-                Answer::Ack { packet_type: PacketType::Pubrec, packet_id, .. } => {
-                    let is_told = version.is_some() && !has_no_word;
-                    !is_told || self.is_known_to_log(held.session.key, *packet_id, out)
-                }
-                Answer::Ack { .. } => version.is_some(),
-                Answer::Unsuback { .. } => has_no_word,
-                Answer::Suback { .. } => {
-                    version.is_some_and(|version| !version.suback_can_refuse())
-                }
+        match &held.answer {
+            Answer::Ack { packet_type: PacketType::Puback, .. } => has_no_word,
+            Answer::Ack { packet_type: PacketType::Pubrec, packet_id, .. } => {
+                let is_told = version.is_some() && !has_no_word;
+                !is_told || self.is_known_to_log(held.session.key, *packet_id, out)
             }
+            Answer::Ack { .. } => version.is_some(),
+            Answer::Unsuback { .. } => has_no_word,
+            Answer::Suback { .. } => version.is_some_and(|version| !version.suback_can_refuse()),
+        }
     }
 
     /// The log may still say that this QoS 2 message was taken. To refuse it now would let its
