@@ -466,7 +466,8 @@ impl Shard {
         self.journal.kill(record, out);
     }
 
-    /// A message that was sent with QoS 2 is in flight still; all others wait in the queue.
+    /// A message that was sent with QoS 2 is in flight still; all others wait in the queue, those
+    /// that were in flight too: it may pass its bound by a window, for they are acknowledged.
     fn restore_entry<O: Output>(
         &mut self,
         key: SessionKey,

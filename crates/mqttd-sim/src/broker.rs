@@ -182,7 +182,9 @@ impl Broker {
         let noted_until = self.noted_until(safe_until, is_power_cut);
         history.dropped += self.stats().dropped_total();
         history.note(self.now, Fact::Crashes { how: format!("{how:?}") });
-        history.deaths.push(Death { at: self.now, is_power_cut, safe_until, noted_until });
+        let is_scattered = matches!(how, Crash::PowerScatters(_));
+        let at = self.now;
+        history.deaths.push(Death { at, is_power_cut, is_scattered, safe_until, noted_until });
         self.bodies.iter_mut().for_each(|body| *body = None);
         self.mail.iter_mut().for_each(VecDeque::clear);
         self.jobs.clear();

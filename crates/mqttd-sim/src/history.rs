@@ -175,11 +175,22 @@ pub(crate) struct Death {
     pub(crate) at: u64,
     /// What the device had not been brought is lost.
     pub(crate) is_power_cut: bool,
+    /// Of what the device had not been brought some is there and some older is not.
+    pub(crate) is_scattered: bool,
     /// What was promised at or before this time holds.
     pub(crate) safe_until: u64,
     /// What was handed to the logs at or before this time is there after it; a promise waits for
     /// more than that.
     pub(crate) noted_until: u64,
+}
+
+impl Death {
+    /// Part of what was noted of the message before may be lost, and part of it kept.
+    fn may_have_half(&self, sent: &Sent) -> bool {
+        let is_before =
+            |attempt: &u64| *attempt <= self.at && self.safe_until <= attempt + READ_MILLIS_MAX;
+        self.safe_until < self.at && sent.attempts.iter().any(is_before)
+    }
 }
 
 /// See the file's head.
@@ -254,14 +265,20 @@ impl History {
         let shards = self.acls.len();
         shards > 1
             && sent.qos == QoS::ExactlyOnce
-            && self.deaths.iter().any(|death| {
-                let is_before = |attempt: &u64| {
-                    *attempt <= death.at && death.safe_until <= attempt + READ_MILLIS_MAX
-                };
-                death.at <= kept_at
-                    && death.safe_until < death.at
-                    && sent.attempts.iter().any(is_before)
-            })
+            && self.deaths.iter().any(|death| death.at <= kept_at && death.may_have_half(sent))
+    }
+
+    /// A message that came shortly before a crash that took something, and again after it. What was
+    /// noted of its arrival may be lost, and the message not: it is taken for another one.
+    pub(crate) fn may_be_taken_anew(&self, message: usize) -> bool {
+        let sent = &self.sent[message];
+        let is_after = |death: &Death| sent.attempts.iter().any(|attempt| *attempt > death.at);
+        self.deaths.iter().any(|death| is_after(death) && death.may_have_half(sent))
+    }
+
+    /// Some log may lack something that is older than other things in it.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.is_damaged || self.deaths.iter().any(|death| death.is_scattered)
     }
 
     /// A new message that its Client takes for a repetition, of which there is one in 65,535: after

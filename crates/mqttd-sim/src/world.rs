@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) is_over: bool,
     watched_at: u64,
     pub(crate) watches: bool,
+    /// Messages and bytes in all queues after the last start.
+    found: (u64, u64),
 }
 
 impl World {
@@ -113,6 +115,7 @@ impl World {
             is_over: false,
             watched_at: 0,
             watches: true,
+            found: (0, 0),
         }
     }
 
@@ -421,6 +424,8 @@ impl World {
                 self.is_over = true;
                 return;
             }
+            let stats = self.broker.stats();
+            self.found = (stats.queued, stats.queued_bytes);
         }
         if self.broker.is_up() && !self.broker.serve(&mut self.history) {
             // A trap has closed, perhaps in the middle of a clean stop.
@@ -465,14 +470,33 @@ impl World {
                 self.history.offences.push(("bounds", words));
             }
         }
+        self.check_queues();
+    }
+
+    /// What waits, against the bounds of all sessions together.
+    fn check_queues(&mut self) {
         let stats = self.broker.stats();
-        for (found, max) in [
-            (stats.queued, self.scene.queue_max.map(u64::from)),
-            (stats.queued_bytes, self.scene.queue_bytes),
-        ] {
+        let sessions = stats.sessions.max(1);
+        let (messages, bytes) = self.found;
+        // What was in flight waits in the queue after a start. It is acknowledged and may not be
+        // dropped, but nothing joins a queue while it is too long by that.
+        let window = u64::from(self.scene.inflight_max);
+        let has_holes = self.history.has_holes();
+        // Of a log with holes the deaths of messages may be lost, and they wait again.
+        let over = |found: u64, window: u64| {
+            if has_holes { found } else { found.min(window * sessions) }
+        };
+        let packet = PACKET_BYTES_MAX as u64;
+        for (found, max, over) in [
+            (stats.queued, self.scene.queue_max.map(u64::from), over(messages, window)),
             // `max_queued_bytes` lets one message in, whatever its size.
-            let one = if max == self.scene.queue_bytes { PACKET_BYTES_MAX as u64 } else { 0 };
-            if max.is_some_and(|max| found > (max + one) * stats.sessions.max(1)) {
+            (
+                stats.queued_bytes,
+                self.scene.queue_bytes.map(|max| max + packet),
+                over(bytes, window * packet),
+            ),
+        ] {
+            if max.is_some_and(|max| found > max * sessions + over) {
                 let words = format!("{found} queued for {} sessions", stats.sessions);
                 self.history.offences.push(("bounds", words));
             }

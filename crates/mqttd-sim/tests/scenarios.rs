@@ -167,3 +167,84 @@ fn what_other_shards_logs_refuse_for_a_while_comes_once() {
         keeps_every_promise(Scene { shards, people, ..scene(Level::Process) }, steps);
     }
 }
+
+/// Windows and queues are full when the broker dies. The next one finds all of it waiting, more
+/// than a queue takes, and keeps it: it was acknowledged.
+#[test]
+fn what_was_in_flight_is_kept_beyond_the_bound_of_the_queue() {
+    let (inflight_max, queue_max) = (3, Some(2));
+    let mut came = 0;
+    for people in 0..8 {
+        let mut steps = Vec::new();
+        for who in 0..5 {
+            steps.push(Step::Connect { who, clean: false, will_delay: 0 });
+            steps.push(Step::Pass { millis: 20 });
+        }
+        for who in 0..4 {
+            let qos = QoS::AtLeastOnce;
+            steps.push(Step::Subscribe { who, filter: 2, qos, no_local: false });
+            steps.push(Step::HoldAnswers { who });
+        }
+        steps.push(Step::Pass { millis: 100 });
+        for _ in 0..5 {
+            let (qos, bytes) = (QoS::AtLeastOnce, 40);
+            steps.push(Step::Publish { who: 4, topic: 0, qos, bytes, expires: false });
+            steps.push(Step::Pass { millis: 10 });
+        }
+        steps.push(crash(Crash::Killed));
+        let scene = Scene { inflight_max, queue_max, people, ..scene(Level::Process) };
+        let report = run(&Plan { seed: 1, scene: scene.clone(), steps: steps.clone() });
+        let text = report.history.to_string();
+        let after = text.rsplit_once("Starts").expect("it starts again").1;
+        let has_all = |who: &usize| (0..5).all(|m| after.contains(&format!("c{who} gets m{m} ")));
+        came += (0..4).filter(has_all).count();
+        keeps_every_promise(scene, steps);
+    }
+    assert!(came > 8, "the queues never held what had been in flight: {came}");
+}
+
+/// A power cut leaves a message on the device and takes the record of its arrival, but not a
+/// younger one: the broker takes the repetition for another message, as `process` admits. A kill
+/// takes nothing, and the repetition is known.
+#[test]
+fn only_a_power_cut_makes_a_repetition_pass_for_another_message() {
+    let twice = |how: Crash, shards: u8, people: u64| {
+        let mut steps = Vec::new();
+        for who in 0..5 {
+            steps.push(Step::Connect { who, clean: false, will_delay: 0 });
+            steps.push(Step::Pass { millis: 20 });
+        }
+        let qos = QoS::ExactlyOnce;
+        for who in 0..2 {
+            steps.push(Step::Subscribe { who, filter: 2, qos, no_local: false });
+        }
+        steps.push(Step::Pass { millis: 1500 });
+        for who in 0..2 {
+            steps.push(Step::Cut { who });
+        }
+        // The answers are on their way when the publishers lose their connections.
+        steps.extend((2..5).map(|who| Step::Lag { who, millis: 3 }));
+        // Large ones keep the records of small ones apart, for the device writes sectors.
+        let publish = |who, bytes| Step::Publish { who, topic: 0, qos, bytes, expires: false };
+        steps.extend([publish(2, 40), publish(3, 3000), Step::Pass { millis: 4 }]);
+        steps.extend([Step::Vanish { who: 2 }, Step::Vanish { who: 3 }]);
+        steps.extend([publish(4, 3000), Step::Pass { millis: 4 }, Step::Vanish { who: 4 }]);
+        steps.push(Step::Pass { millis: 5 });
+        steps.push(crash(how));
+        let scene = Scene { shards, people, ..scene(Level::Process) };
+        let report = run(&Plan { seed: 1, scene: scene.clone(), steps: steps.clone() });
+        let text = report.history.to_string();
+        keeps_every_promise(scene, steps);
+        let comes_twice =
+            |who, m| text.matches(&format!("c{who} gets m{m} on a/b QoS 2")).count() > 1;
+        (0..2).any(|who| (0..3).any(|m| comes_twice(who, m)))
+    };
+    for (shards, people) in (1..=3).flat_map(|shards| (0..8).map(move |people| (shards, people))) {
+        assert!(!twice(Crash::Killed, shards, people), "{shards} shards, people {people}");
+    }
+    // Worlds in which the records lie so that it can happen.
+    for (shards, people) in [(1, 8), (2, 4)] {
+        let mut cuts = (0..40).map(Crash::PowerScatters);
+        assert!(cuts.any(|cut| twice(cut, shards, people)), "no cut took the right record");
+    }
+}
