@@ -60,6 +60,9 @@ impl Shard {
         now: Instant,
         out: &mut O,
     ) -> Result<(), Offence> {
+        if let Some(packet_id) = publish.packet_id.filter(|_| !publish.dup) {
+            self.forget_lost_pubrel(key, packet_id, out);
+        }
         let session = &mut self.sessions[key];
         let ack = match publish.packet_id {
             None => None,

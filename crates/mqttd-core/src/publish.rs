@@ -430,7 +430,7 @@ impl Shard {
     /// sends for the first time [MQTT-3.3.1-1] [MQTT-2.2.1-3]: what ended the exchange before,
     /// PUBREL or a refusal, has been lost with the end of the broker, and this is no repetition.
     /// False when no start has found it.
-    fn forget_lost_pubrel<O: Output>(
+    pub(crate) fn forget_lost_pubrel<O: Output>(
         &mut self,
         key: SessionKey,
         packet_id: PacketIdentifier,

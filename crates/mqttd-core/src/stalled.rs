@@ -73,9 +73,6 @@ impl Stalled {
         packet_id: PacketIdentifier,
         epoch: u64,
     ) -> bool {
-        if self.places.is_empty() {
-            return false;
-        }
         let place = self.places.get(&(uid, PacketType::Pubrec as u8, packet_id));
         let Some(held) = place.and_then(|place| self.answers.get_mut(place)) else { return false };
         held.epoch = epoch;

@@ -56,6 +56,23 @@ fn a_request_is_carried_out_once() {
     ann.expects_nothing().sends(pubrel(8)).expects(pubcomp(8));
 }
 
+/// A PUBREL was lost with the end of the broker: what comes under its identifier without DUP is
+/// another message, and here a request.
+#[test]
+fn an_identifier_that_a_start_has_found_is_free_for_a_request() {
+    let world = World::durable();
+    let ann = world.connects(v311("ann").resuming());
+    ann.sends(publish("t", "old").qos2(8)).expects(pubrec(8));
+    world.restarts();
+    let bob = world.connects(v5("bob"));
+    bob.subscribes("$CONTROL/#", 0);
+    let ann = world.connects(v311("ann").resuming());
+    ann.sends(publish(TOPIC, "new").qos2(8)).expects_nothing();
+    assert!(world.carries_out().is_some());
+    ann.expects(pubrec(8)).sends(pubrel(8)).expects(pubcomp(8)).expects_nothing();
+    bob.expects_nothing();
+}
+
 #[test]
 fn whoever_may_not_publish_makes_no_request() {
     let mut settings = Settings::default();
